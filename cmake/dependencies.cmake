@@ -1,0 +1,13 @@
+# Libraries from the distribution; scripts/install_dependencies.sh installs them.
+find_package(absl REQUIRED)
+find_package(TBB REQUIRED)
+find_package(Eigen3 REQUIRED NO_MODULE)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+if(TANDEM_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()

@@ -1,0 +1,1 @@
+// Replaced when the first real file of this folder arrives.
