@@ -1,0 +1,94 @@
+// What a device is. Every backend implements these five classes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "backends/device/program.h"
+
+namespace tandem {
+
+// Memory of a device, freed with the object. It must not outlive its device.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() const = 0;  // an address that kernels of the device take
+  virtual int64_t bytes() const = 0;
+};
+
+// A point in the work of a stream.
+class Event {
+ public:
+  virtual ~Event() = default;
+  // Blocks the calling thread until the recorded point is reached; returns at once when nothing was
+  // recorded. Returns the error of the work before that point, if it failed.
+  virtual absl::Status Synchronize() = 0;
+};
+
+// A queue of work of one device, run in order. A stream belongs to one thread at a time.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // Host memory of a copy must stay valid until the copy is done (see Synchronize).
+  virtual absl::Status CopyIn(void* device_dst, const void* host_src, int64_t bytes) = 0;
+  virtual absl::Status CopyOut(void* host_dst, const void* device_src, int64_t bytes) = 0;
+  virtual absl::Status Record(Event& event) = 0;
+  // Work queued after this starts when `event`, of the same device, is reached.
+  virtual absl::Status Wait(Event& event) = 0;
+  // Blocks until the queue is empty. Returns the first error of the work in it.
+  virtual absl::Status Synchronize() = 0;
+};
+
+// A program made ready to run. It keeps no state between runs but its workspace, so it may run on
+// any stream of its device, one run at a time.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  // Queues one run. Input errors were found when the program was prepared; what remains is the loss
+  // of the device.
+  virtual absl::Status Run(Stream& stream) = 0;
+};
+
+struct DeviceInfo {
+  std::string name;         // as given to --device: "cpu"
+  std::string description;  // what it is: "AVX2, 16 threads"
+  // Kernels take host addresses: weights are read where the file is mapped, without a copy.
+  bool host_memory = false;
+  int64_t memory_bytes = 0;  // what it may allocate in all; 0: not known
+  int64_t alignment = 64;    // of every tensor in an arena; a power of two
+};
+
+// All members may be called from several threads at once.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const DeviceInfo& info() const = 0;
+
+  // ResourceExhausted, naming the bytes asked for, when there is not enough memory.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Stream>> CreateStream() = 0;
+  virtual absl::StatusOr<std::unique_ptr<Event>> CreateEvent() = 0;
+
+  // OK if the device can run a call with these types and shapes (addresses may be null); else
+  // Unimplemented with the reason.
+  virtual absl::Status Supports(const KernelArgs& args) const = 0;
+  // Bytes of temporaries that the call needs; only for supported arguments. For attention at most
+  // its workspace_limit.
+  virtual int64_t WorkspaceBytes(const KernelArgs& args) const = 0;
+  // Estimated seconds of one run of the call with all rows live and `kv_tokens` keys per query.
+  virtual double Cost(const KernelArgs& args, int64_t kv_tokens) const = 0;
+
+  // Makes a program ready; its tensors have addresses of this device. Fails on an unsupported call,
+  // naming it.
+  virtual absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) = 0;
+};
+
+// What the opener of a device may ask for.
+struct DeviceOptions {
+  int threads = 0;  // CPU threads; 0: one for each core
+};
+
+}  // namespace tandem
