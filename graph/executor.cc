@@ -1,0 +1,73 @@
+#include "graph/executor.h"
+
+#include <algorithm>
+
+#include "backends/device/status.h"
+
+namespace tandem {
+
+absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(std::vector<Device*> devices) {
+  auto executor = std::unique_ptr<Executor>(new Executor(std::move(devices)));
+  for (Device* device : executor->devices_) {
+    TANDEM_ASSIGN_OR_RETURN(auto stream, device->CreateStream());
+    executor->streams_.push_back(std::move(stream));
+  }
+  return executor;
+}
+
+absl::Status Executor::SetInput(const Plan& plan, std::string_view name, const void* data,
+                                int64_t bytes) {
+  for (const Plan::Port& port : plan.inputs()) {
+    if (port.name != name) continue;
+    if (bytes > port.bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input ", Text(name), " holds ", port.bytes, " bytes, not ", bytes));
+    }
+    TANDEM_RETURN_IF_ERROR(
+        streams_[static_cast<size_t>(port.device)]->CopyIn(port.data, data, bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executor::Copy(const Plan::BoundTransfer& transfer) {
+  Stream& from = *streams_[static_cast<size_t>(transfer.from)];
+  Stream& to = *streams_[static_cast<size_t>(transfer.to)];
+  TANDEM_RETURN_IF_ERROR(from.Synchronize());
+  if (devices_[static_cast<size_t>(transfer.from)]->info().host_memory) {
+    return to.CopyIn(transfer.dst, transfer.src, transfer.bytes);
+  }
+  if (devices_[static_cast<size_t>(transfer.to)]->info().host_memory) {
+    TANDEM_RETURN_IF_ERROR(from.CopyOut(transfer.dst, transfer.src, transfer.bytes));
+    return from.Synchronize();
+  }
+  staging_.resize(std::max(staging_.size(), static_cast<size_t>(transfer.bytes)));
+  TANDEM_RETURN_IF_ERROR(from.CopyOut(staging_.data(), transfer.src, transfer.bytes));
+  TANDEM_RETURN_IF_ERROR(from.Synchronize());
+  TANDEM_RETURN_IF_ERROR(to.CopyIn(transfer.dst, staging_.data(), transfer.bytes));
+  return to.Synchronize();
+}
+
+absl::Status Executor::Run(const Plan& plan) {
+  for (const Plan::Step& step : plan.steps()) {
+    for (const Plan::BoundTransfer& transfer : step.transfers) {
+      TANDEM_RETURN_IF_ERROR(Copy(transfer));
+    }
+    TANDEM_RETURN_IF_ERROR(step.executable->Run(*streams_[static_cast<size_t>(step.device)]));
+  }
+  for (auto& stream : streams_) TANDEM_RETURN_IF_ERROR(stream->Synchronize());
+  return absl::OkStatus();
+}
+
+absl::Status Executor::GetOutput(const Plan& plan, std::string_view name, void* data,
+                                 int64_t bytes) {
+  TANDEM_ASSIGN_OR_RETURN(const Plan::Port port, plan.output(name));
+  if (bytes > port.bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("output ", Text(name), " holds ", port.bytes, " bytes, not ", bytes));
+  }
+  Stream& stream = *streams_[static_cast<size_t>(port.device)];
+  TANDEM_RETURN_IF_ERROR(stream.CopyOut(data, port.data, bytes));
+  return stream.Synchronize();
+}
+
+}  // namespace tandem

@@ -1,0 +1,36 @@
+// Runs plans.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graph/plan.h"
+
+namespace tandem {
+
+// Streams and staging for the plans of one set of devices. One thread at a time.
+class Executor {
+ public:
+  // `devices` as given to the plans; they must outlive the executor.
+  static absl::StatusOr<std::unique_ptr<Executor>> Create(std::vector<Device*> devices);
+
+  // Copies `bytes` bytes to the start of the input, on each device that reads it. An input that no
+  // node reads is accepted. InvalidArgument if it is smaller than `bytes`.
+  absl::Status SetInput(const Plan& plan, std::string_view name, const void* data, int64_t bytes);
+  // Runs all steps of a bound plan and waits for the last.
+  absl::Status Run(const Plan& plan);
+  // Copies the first `bytes` bytes of an output.
+  absl::Status GetOutput(const Plan& plan, std::string_view name, void* data, int64_t bytes);
+
+ private:
+  explicit Executor(std::vector<Device*> devices) : devices_(std::move(devices)) {}
+  absl::Status Copy(const Plan::BoundTransfer& transfer);
+
+  std::vector<Device*> devices_;
+  std::vector<std::unique_ptr<Stream>> streams_;
+  std::vector<char> staging_;
+};
+
+}  // namespace tandem

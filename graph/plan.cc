@@ -1,0 +1,128 @@
+#include "graph/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "backends/device/status.h"
+#include "graph/fuse.h"
+#include "graph/verify.h"
+
+namespace tandem {
+
+absl::StatusOr<std::unique_ptr<Plan>> Plan::Make(Graph graph, std::vector<Device*> devices) {
+  TANDEM_RETURN_IF_ERROR(Verify(graph));
+  Fuse(graph);
+  auto plan = std::unique_ptr<Plan>(new Plan(std::move(graph), std::move(devices)));
+  TANDEM_ASSIGN_OR_RETURN(plan->schedule_, MakeSchedule(plan->graph_, plan->devices_));
+  plan->memory_ = PlanMemory(plan->graph_, plan->schedule_, plan->devices_);
+  plan->CollectResidents();
+  return plan;
+}
+
+void Plan::CollectResidents() {
+  std::set<std::pair<ValueId, int>> seen;
+  for (const Segment& segment : schedule_.segments) {
+    for (NodeId id : segment.nodes) {
+      for (ValueId root : graph_.ReadRoots(graph_.node(id))) {
+        const ValueKind kind = graph_.value(root).kind;
+        if (kind != ValueKind::kWeight && kind != ValueKind::kState) continue;
+        if (!seen.emplace(root, segment.device).second) continue;
+        (kind == ValueKind::kWeight ? weights_ : states_).push_back({root, segment.device});
+      }
+    }
+  }
+}
+
+void Plan::CollectPorts(std::span<void* const> arenas) {
+  inputs_.clear();
+  outputs_.clear();
+  for (const auto& [key, offset] : memory_.offset_of) {
+    const auto [root, device] = key;
+    const Value& value = graph_.value(root);
+    if (value.kind != ValueKind::kInput && !value.is_output) continue;
+    auto* data = static_cast<std::byte*>(arenas[static_cast<size_t>(device)]) + offset;
+    const Port port = {value.name, device, data, graph_.StorageBytes(root)};
+    if (value.kind == ValueKind::kInput) inputs_.push_back(port);
+    const bool made_here = value.is_output && value.producer != kNone &&
+                           schedule_.device_of[static_cast<size_t>(value.producer)] == device;
+    if (made_here) outputs_.push_back(port);
+  }
+}
+
+absl::Status Plan::Bind(std::span<void* const> arenas,
+                        const std::function<void*(const Resident&)>& address_of) {
+  const auto arena = [&](int device) {
+    return static_cast<std::byte*>(arenas[static_cast<size_t>(device)]);
+  };
+  std::map<std::pair<ValueId, int>, void*> address;
+  for (const auto& [key, offset] : memory_.offset_of) address[key] = arena(key.second) + offset;
+  for (const auto* residents : {&weights_, &states_}) {
+    for (const Resident& r : *residents) address[{r.root, r.device}] = address_of(r);
+  }
+  steps_.clear();
+  for (const Segment& segment : schedule_.segments) {
+    Step step = {segment.device, {}, nullptr};
+    for (const Transfer& t : segment.transfers) {
+      step.transfers.push_back({t.from, t.to, address[{t.root, t.from}], address[{t.root, t.to}],
+                                graph_.StorageBytes(t.root)});
+    }
+    Program program;
+    for (NodeId id : segment.nodes) {
+      const Node& node = graph_.node(id);
+      const size_t i = static_cast<size_t>(id);
+      KernelArgs args = LowerNode(graph_, node, [&](ValueId root) {
+        return address[{root, segment.device}];
+      });
+      const Workspace workspace = {arena(segment.device) + memory_.workspace_offset[i],
+                                   memory_.workspace_bytes[i]};
+      program.calls.push_back({std::move(args), workspace, node.name});
+    }
+    TANDEM_ASSIGN_OR_RETURN(step.executable, devices_[static_cast<size_t>(segment.device)]->Prepare(
+                                                 std::move(program)));
+    steps_.push_back(std::move(step));
+  }
+  CollectPorts(arenas);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Plan::Port> Plan::output(std::string_view name) const {
+  const auto it = std::ranges::find(outputs_, name, &Port::name);
+  if (it == outputs_.end()) {
+    return absl::NotFoundError(absl::StrCat("the plan has no output ", Text(name)));
+  }
+  return *it;
+}
+
+std::string DumpPlan(const Plan& plan) {
+  std::string text;
+  const Graph& graph = plan.graph();
+  const auto device = [&](int i) { return plan.devices()[static_cast<size_t>(i)]->info().name; };
+  for (size_t s = 0; s < plan.schedule().segments.size(); ++s) {
+    const Segment& segment = plan.schedule().segments[s];
+    absl::StrAppend(&text, "segment ", s, " on ", device(segment.device), "\n");
+    for (const Transfer& t : segment.transfers) {
+      absl::StrAppend(&text, "  copy ", graph.value(t.root).name, " from ", device(t.from), ", ",
+                      graph.StorageBytes(t.root), " bytes\n");
+    }
+    for (NodeId id : segment.nodes) {
+      const Node& node = graph.node(id);
+      absl::StrAppend(&text, "  ", DumpNode(graph, node));
+      for (ValueId root : graph.WrittenRoots(node)) {
+        const auto it = plan.memory().offset_of.find({root, segment.device});
+        if (it != plan.memory().offset_of.end()) absl::StrAppend(&text, " @", it->second);
+      }
+      const int64_t workspace = plan.memory().workspace_bytes[static_cast<size_t>(id)];
+      if (workspace > 0) absl::StrAppend(&text, " workspace ", workspace);
+      absl::StrAppend(&text, "\n");
+    }
+  }
+  for (size_t d = 0; d < plan.devices().size(); ++d) {
+    absl::StrAppend(&text, "arena of ", device(static_cast<int>(d)), ": ",
+                    plan.arena_bytes(static_cast<int>(d)), " bytes\n");
+  }
+  return text;
+}
+
+}  // namespace tandem
