@@ -73,7 +73,7 @@ class Device {
   virtual absl::StatusOr<std::unique_ptr<Event>> CreateEvent() = 0;
 
   // OK if the device can run a call with these types and shapes (addresses may be null); else
-  // Unimplemented with the reason.
+  // Unimplemented with the reason, or InvalidArgument if they break the contract (check.h).
   virtual absl::Status Supports(const KernelArgs& args) const = 0;
   // Bytes of temporaries that the call needs; only for supported arguments. For attention at most
   // its workspace_limit.

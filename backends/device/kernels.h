@@ -149,7 +149,7 @@ struct AttentionArgs {
   LatentExpansion expansion;
   AttentionBatch batch;
   bool causal = true;
-  int64_t window = 0;  // > 0: a query sees itself and the window - 1 keys before it
+  int64_t window = 0;  // > 0: a query sees itself and the window - 1 keys before it; only if causal
   TensorView sinks;    // optional f32 [H]: a logit that takes weight but has no value
   float scale = 1.0f;
   float soft_cap = 0.0f;
@@ -171,10 +171,10 @@ enum class GroupScore {
   kTop2Sum,  // sum of the two best (DeepSeek-V3)
 };
 
-// Chooses K experts for each token. score = gate(logits); choice = score + bias; with groups > 1
-// only experts of the groups_used best groups can be chosen; ties go to the lower index; ids come
-// in falling order of choice. weight = score of the chosen, divided by their sum (+ 1e-20) if
-// `normalize`, times `scale`.
+// Chooses K experts for each token. score = gate(logits); choice = score + bias, -infinity if that
+// is NaN; with groups > 1 only experts of the groups_used best groups can be chosen; ties go to the
+// lower index; ids come in falling order of choice. weight = score of the chosen, divided by their
+// sum (+ 1e-20) if `normalize`, times `scale`.
 struct RouteArgs {
   TensorView logits;   // f32 [T, N]
   TensorView bias;     // optional f32 [N]
