@@ -1,0 +1,87 @@
+// One conversation with a model.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/sampler.h"
+
+namespace tandem {
+
+class Engine;
+struct Sequence;
+
+struct Token {
+  int32_t id = 0;
+  std::string_view text;  // complete UTF-8 characters; may be empty while one is being made
+};
+
+struct GenerateOptions {
+  int64_t max_tokens = 256;  // most tokens to generate
+  SamplerOptions sampler;
+  std::vector<std::string> stop;  // texts that end the generation; they are not given out
+  bool ignore_end = false;        // go on after an end-of-generation token
+};
+
+enum class StopReason { kMaxTokens, kEndToken, kStopText, kCallback, kCancelled, kContextFull };
+
+struct GenerateResult {
+  StopReason reason = StopReason::kMaxTokens;
+  std::vector<int32_t> tokens;  // generated ones
+  std::string text;
+  int64_t prompt_tokens = 0;
+  double prompt_seconds = 0.0;    // until the logits after the prompt
+  double generate_seconds = 0.0;  // from there to the last token
+};
+
+// Called with each generated token; returning false stops.
+using TokenCallback = std::function<bool(const Token&)>;
+
+// Belongs to one thread at a time; Cancel alone may be called from any. Sessions of one engine run
+// side by side, their tokens sharing steps.
+class Session {
+ public:
+  ~Session();
+
+  // Appends the prompt to the conversation and generates. The text is encoded with the model's
+  // tokenizer, with its start token if the conversation is new; `parse_special` reads special
+  // tokens (chat templates). Errors: FailedPrecondition without a tokenizer, ResourceExhausted when
+  // the prompt does not fit the context, the device's errors. After an error Reset must be called.
+  absl::StatusOr<GenerateResult> Generate(std::string_view prompt, const GenerateOptions& options,
+                                          const TokenCallback& callback,
+                                          bool parse_special = false);
+  // The same with token ids; an empty prompt goes on from where the conversation is.
+  absl::StatusOr<GenerateResult> Generate(std::span<const int32_t> prompt,
+                                          const GenerateOptions& options,
+                                          const TokenCallback& callback);
+
+  // Appends tokens and returns the logits after each of them, [tokens, vocabulary]. Needs
+  // EngineOptions::all_logits.
+  absl::StatusOr<std::vector<float>> Evaluate(std::span<const int32_t> tokens);
+
+  // Forgets the conversation.
+  void Reset();
+  // Ends a running Generate after its current step; the next one is not affected.
+  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+
+  // Tokens of the conversation.
+  const std::vector<int32_t>& history() const;
+
+ private:
+  friend class Engine;
+  Session(std::shared_ptr<Engine> engine, std::unique_ptr<Sequence> sequence);
+  absl::Status CheckPrompt(std::span<const int32_t> prompt) const;
+
+  std::shared_ptr<Engine> engine_;
+  std::unique_ptr<Sequence> sequence_;
+  std::atomic<bool> cancelled_ = false;
+};
+
+}  // namespace tandem

@@ -1,0 +1,62 @@
+// The weights of a model under GGUF's names, whichever files they lie in.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/device/tensor.h"
+#include "runtime/tensor_file.h"
+
+namespace tandem {
+
+// A weight in host memory: one piece, or several that follow each other (experts that a file keeps
+// apart). The bytes belong to the file or to the WeightMap.
+struct Weight {
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::vector<std::span<const std::byte>> parts;
+
+  int64_t bytes() const { return ContiguousBytes(dtype, shape); }
+  // Its bytes can be used where they are: one piece, aligned for its element type.
+  bool in_place() const;
+};
+
+// Name to weight. Names are those of GGUF, such as "blk.0.attn_q.weight".
+class WeightMap {
+ public:
+  // Takes a tensor of a file. InvalidArgument, naming it, for a rank above 4; the element type may
+  // be unsupported, which Get reports. Vectors (norms, biases) that are not f32 are converted.
+  absl::Status Add(std::string_view name, const FileTensor& tensor);
+  // Experts kept apart become one weight with a leading dimension; they must agree in type and
+  // shape.
+  absl::Status AddStacked(std::string_view name, std::span<const FileTensor* const> tensors);
+  // An f32 weight made by the loader, such as rope frequencies.
+  void AddOwned(std::string_view name, const Shape& shape, std::vector<float> values);
+
+  // Null if there is none.
+  const Weight* Find(std::string_view name) const;
+  // NotFound; or Unimplemented for an element type that cannot be computed with.
+  absl::StatusOr<const Weight*> Get(std::string_view name) const;
+
+  const std::map<std::string, Weight, std::less<>>& all() const { return weights_; }
+
+ private:
+  std::map<std::string, Weight, std::less<>> weights_;
+  std::map<std::string, std::string, std::less<>> unsupported_;  // name to type
+  std::vector<std::unique_ptr<std::vector<float>>> owned_;
+};
+
+// The tensors of a GGUF file as they are.
+absl::StatusOr<WeightMap> WeightsFromGguf(const TensorTable& tensors);
+
+// The tensors of a Hugging Face checkpoint; experts that are kept apart are stacked. Tensors that
+// no supported model uses (further-token prediction) are left out.
+absl::StatusOr<WeightMap> WeightsFromHuggingFace(const TensorTable& tensors);
+
+}  // namespace tandem
