@@ -11,6 +11,7 @@ namespace tandem {
 namespace {
 
 constexpr int kMaxGroups = kSuperBlock / 16;
+constexpr uint16_t kF16MaxBits = 0x7BFF;
 constexpr int kRounds = 4;  // turns of (multiples and codes, common scale)
 
 // Scales of the groups of a block, and the weighted squared error they leave.
@@ -26,6 +27,14 @@ struct AffineBlock {
   int mins[kMaxGroups] = {};    // value of code 0 = -dmin * mins[group]
   float error = std::numeric_limits<float>::infinity();
 };
+
+// fp16 bits of the common scale of groups of which the largest has `scale`. Rounded away from zero:
+// denormals are so coarse that the largest multiple of a smaller one might not reach `scale`.
+uint16_t CommonScaleToF16(float scale) {
+  const uint16_t half = ScaleToF16(scale);
+  const bool short_of_it = std::abs(F16ToF32(half)) < std::abs(scale);
+  return short_of_it && (half & 0x7FFF) < kF16MaxBits ? half + 1 : half;
+}
 
 template <class Grid>
 float GroupError(const Samples& s, float scale) {
@@ -111,7 +120,7 @@ ScaledBlock FitScaledBlock(const float* x, const float* w) {
     fits[g] = FitScale<typename Format::Grid>(Group<Format>(x, w, g));
   }
   // The low end of the range reaches one further than the high end, so it takes the largest scale.
-  uint16_t d = ScaleToF16(Peak(fits, kMaxGroups) / static_cast<float>(Format::kLow));
+  uint16_t d = CommonScaleToF16(Peak(fits, kMaxGroups) / static_cast<float>(Format::kLow));
   ScaledBlock best;
   for (int round = 0; round < kRounds; ++round) {
     const ScaledBlock block = AssignScales<Format>(x, w, fits, d);
@@ -203,8 +212,8 @@ AffineBlock FitAffineBlock(const float* x, const float* w) {
     largest.min = std::min(largest.min, fits[g].min);
   }
   AffineBlock next;
-  next.d = ScaleToF16(largest.scale / Format::kMaxScale);
-  next.dmin = ScaleToF16(-largest.min / Format::kMaxScale);
+  next.d = CommonScaleToF16(largest.scale / Format::kMaxScale);
+  next.dmin = CommonScaleToF16(-largest.min / Format::kMaxScale);
   AffineBlock best;
   for (int round = 0; round < kRounds; ++round) {
     next = AssignAffine<Format>(x, w, fits, next.d, next.dmin);
