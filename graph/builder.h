@@ -64,6 +64,9 @@ class GraphBuilder {
   const Value& value(ValueId id) const { return graph_.value(id); }
   bool ok() const { return status_.ok(); }
 
+  // Records an error of the code that builds, as a wrong call does.
+  ValueId Fail(absl::Status status);
+
   // The graph, or the first error.
   absl::StatusOr<Graph> Build() &&;
 
@@ -74,7 +77,6 @@ class GraphBuilder {
   std::vector<ValueId> AddNode(OpAttrs attrs, std::vector<ValueId> inputs);
   ValueId AddNode1(OpAttrs attrs, std::vector<ValueId> inputs);
   std::string NodeName(const OpAttrs& attrs, const std::vector<ValueId>& inputs) const;
-  ValueId Fail(absl::Status status);
 
   Graph graph_;
   ValueId live_ = kNone;

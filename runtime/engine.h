@@ -9,6 +9,7 @@
 //                                   });
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -82,6 +83,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   EngineOptions options_;
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<StepQueue> queue_;
+  std::atomic<int64_t> open_sessions_ = 0;
 };
 
 }  // namespace tandem

@@ -68,6 +68,8 @@ class Session {
 
   // Forgets the conversation.
   void Reset();
+  // Forgets all but the first `tokens` tokens; more than there are keeps all.
+  void Truncate(int64_t tokens);
   // Ends a running Generate after its current step; the next one is not affected.
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 

@@ -1,6 +1,7 @@
 #include "backends/device/tensor.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 
@@ -37,7 +38,10 @@ std::array<int64_t, kMaxRank> ContiguousStrides(DType dtype, const Shape& shape)
   int64_t bytes = RowBytes(dtype, shape.back());
   for (int i = shape.rank - 2; i >= 0; --i) {
     strides[i] = bytes;
-    bytes *= shape[i];
+    // Shapes that do not fit the address space are refused later; here they must not overflow.
+    if (__builtin_mul_overflow(bytes, shape[i], &bytes)) {
+      bytes = std::numeric_limits<int64_t>::max();
+    }
   }
   if (shape.rank > 0) strides[shape.rank - 1] = GetDTypeInfo(dtype).block_bytes;
   return strides;

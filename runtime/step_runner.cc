@@ -1,0 +1,316 @@
+#include "runtime/step_runner.h"
+
+#include <algorithm>
+
+#include "backends/device/status.h"
+#include "backends/open_device.h"
+#include "runtime/page_pool.h"
+
+namespace tandem {
+namespace {
+
+// Seconds of all nodes of a plan when queries see `keys` keys.
+double PlanCost(const Plan& plan, int64_t keys) {
+  double seconds = 0;
+  for (size_t i = 0; i < plan.graph().nodes.size(); ++i) {
+    const KernelArgs args =
+        LowerNode(plan.graph(), plan.graph().nodes[i], [](ValueId) { return nullptr; });
+    const auto device = static_cast<size_t>(plan.schedule().device_of[i]);
+    seconds += plan.devices()[device]->Cost(args, keys);
+  }
+  return seconds;
+}
+
+int64_t CountRows(const SequenceStep& sequence) {
+  switch (sequence.wanted) {
+    case LogitsWanted::kNone:
+      return 0;
+    case LogitsWanted::kLast:
+      return 1;
+    case LogitsWanted::kAll:
+      return static_cast<int64_t>(sequence.tokens.size());
+  }
+  return 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
+    std::shared_ptr<const Model> model, const EngineOptions& options) {
+  auto runner = std::unique_ptr<StepRunner>(new StepRunner(std::move(model), options));
+  runner->pages_ = options.max_sessions * PagesFor(options.context);
+  TANDEM_RETURN_IF_ERROR(runner->OpenDevices());
+  TANDEM_RETURN_IF_ERROR(runner->MakePlans());
+  TANDEM_RETURN_IF_ERROR(runner->AllocateMemory());
+  TANDEM_RETURN_IF_ERROR(runner->LoadWeights());
+  TANDEM_RETURN_IF_ERROR(runner->BindPlans());
+  return runner;
+}
+
+absl::Status StepRunner::OpenDevices() {
+  for (const std::string& name : options_.devices) {
+    TANDEM_ASSIGN_OR_RETURN(auto device, OpenDevice(name, {.threads = options_.threads}));
+    device_pointers_.push_back(device.get());
+    memory_.push_back({.device = device->info().name});
+    devices_.push_back(std::move(device));
+  }
+  TANDEM_ASSIGN_OR_RETURN(executor_, Executor::Create(device_pointers_));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Plan>> StepRunner::MakePlan(const StepShape& shape,
+                                                           bool expanded) const {
+  const StepOptions step = {options_.kv_type, expanded, options_.kq_limit};
+  TANDEM_ASSIGN_OR_RETURN(Graph graph,
+                          BuildStepGraph(model_->config(), model_->weights(), shape, step));
+  return Plan::Make(std::move(graph), device_pointers_);
+}
+
+// Buckets of 1, 2, 4 ... tokens up to the micro-batch.
+absl::Status StepRunner::MakePlans() {
+  const bool latent = model_->config().family == Family::kDeepSeek2;
+  const int64_t longest = PagesFor(options_.context);
+  for (int64_t tokens = 1;; tokens = std::min(2 * tokens, options_.micro_batch)) {
+    Bucket bucket;
+    bucket.tokens = tokens;
+    const int64_t sequences = std::min(tokens, options_.max_sessions);
+    bucket.shape = {tokens, sequences, options_.all_logits ? tokens : sequences, pages_, longest};
+    // One token never gains from expanding the latents of all the others.
+    const bool want_expanded =
+        latent && (options_.latent_form == LatentForm::kExpanded ||
+                   (options_.latent_form == LatentForm::kAuto && tokens > 1));
+    if (want_expanded) {
+      TANDEM_ASSIGN_OR_RETURN(bucket.expanded, MakePlan(bucket.shape, true));
+    }
+    if (!want_expanded || options_.latent_form == LatentForm::kAuto) {
+      TANDEM_ASSIGN_OR_RETURN(bucket.absorbed, MakePlan(bucket.shape, false));
+    }
+    if (bucket.expanded != nullptr && bucket.absorbed != nullptr) {
+      const auto cost = [this](const Plan& plan) {
+        const double none = PlanCost(plan, 0), all = PlanCost(plan, options_.context);
+        return Bucket::Cost{none, (all - none) / static_cast<double>(options_.context)};
+      };
+      bucket.absorbed_cost = cost(*bucket.absorbed);
+      bucket.expanded_cost = cost(*bucket.expanded);
+    }
+    buckets_.push_back(std::move(bucket));
+    if (tokens == options_.micro_batch) return absl::OkStatus();
+  }
+}
+
+std::vector<Plan*> StepRunner::AllPlans() const {
+  std::vector<Plan*> plans;
+  for (const Bucket& bucket : buckets_) {
+    if (bucket.absorbed != nullptr) plans.push_back(bucket.absorbed.get());
+    if (bucket.expanded != nullptr) plans.push_back(bucket.expanded.get());
+  }
+  return plans;
+}
+
+absl::Status StepRunner::AllocateMemory() {
+  std::map<std::pair<int, std::string>, int64_t> caches;
+  std::set<std::pair<int, std::string>> weights;
+  for (const Plan* plan : AllPlans()) {
+    for (size_t d = 0; d < devices_.size(); ++d) {
+      memory_[d].arena = std::max(memory_[d].arena, plan->arena_bytes(static_cast<int>(d)));
+    }
+    for (const Plan::Resident& r : plan->states()) {
+      caches[{r.device, plan->graph().value(r.root).name}] = plan->graph().StorageBytes(r.root);
+    }
+    for (const Plan::Resident& r : plan->weights()) {
+      weights.emplace(r.device, plan->graph().value(r.root).name);
+    }
+  }
+  for (const auto& [key, bytes] : caches) memory_[static_cast<size_t>(key.first)].kv_cache += bytes;
+  for (const auto& [device, name] : weights) {
+    const Weight& weight = *model_->weights().Find(name);
+    const bool mapped = devices_[static_cast<size_t>(device)]->info().host_memory && weight.in_place();
+    MemoryUse& use = memory_[static_cast<size_t>(device)];
+    (mapped ? use.weights_mapped : use.weights_copied) += weight.bytes();
+    address_of_[{device, name}] = nullptr;
+  }
+  TANDEM_RETURN_IF_ERROR(CheckMemory());
+  for (size_t d = 0; d < devices_.size(); ++d) {
+    TANDEM_ASSIGN_OR_RETURN(auto arena, devices_[d]->Allocate(memory_[d].arena));
+    arenas_.push_back(std::move(arena));
+  }
+  for (const auto& [key, bytes] : caches) {
+    TANDEM_ASSIGN_OR_RETURN(auto buffer,
+                            devices_[static_cast<size_t>(key.first)]->Allocate(bytes));
+    address_of_[key] = buffer->data();
+    buffers_.push_back(std::move(buffer));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::CheckMemory() const {
+  for (size_t d = 0; d < devices_.size(); ++d) {
+    const MemoryUse& use = memory_[d];
+    const int64_t limit = devices_[d]->info().memory_bytes;
+    const int64_t needed = use.weights_copied + use.kv_cache + use.arena;
+    if (limit == 0 || needed <= limit) continue;
+    return absl::ResourceExhaustedError(absl::StrCat(
+        use.device, ": the plan needs ", needed >> 20, " MiB (weights ", use.weights_copied >> 20,
+        ", KV cache ", use.kv_cache >> 20, ", activations and workspaces ", use.arena >> 20,
+        "), there are ", limit >> 20,
+        " MiB; a shorter context, fewer sessions or a smaller micro-batch need less"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::LoadWeights() {
+  int64_t total = 0, done = 0;
+  std::vector<std::pair<int, std::string>> keys;
+  for (const auto& [key, address] : address_of_) {
+    const Weight* weight = model_->weights().Find(key.second);
+    if (weight == nullptr) continue;
+    keys.push_back(key);
+    total += weight->bytes();
+  }
+  for (const auto& [device, name] : keys) {
+    TANDEM_RETURN_IF_ERROR(LoadWeight(device, name));
+    done += model_->weights().Find(name)->bytes();
+    if (options_.progress) options_.progress(static_cast<double>(done) / static_cast<double>(total));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::LoadWeight(int device_index, const std::string& name) {
+  const Weight& weight = *model_->weights().Find(name);
+  Device& device = *devices_[static_cast<size_t>(device_index)];
+  if (device.info().host_memory && weight.in_place()) {
+    // Kernels take void* for what they only read; the mapping is read-only.
+    address_of_[{device_index, name}] = const_cast<std::byte*>(weight.parts[0].data());
+    return absl::OkStatus();
+  }
+  auto buffer = device.Allocate(weight.bytes());
+  if (!buffer.ok()) return Annotate(buffer.status(), name);
+  TANDEM_ASSIGN_OR_RETURN(auto stream, device.CreateStream());
+  auto* to = static_cast<std::byte*>((*buffer)->data());
+  for (const auto part : weight.parts) {
+    const auto bytes = static_cast<int64_t>(part.size());
+    TANDEM_RETURN_IF_ERROR(stream->CopyIn(to, part.data(), bytes));
+    to += bytes;
+  }
+  TANDEM_RETURN_IF_ERROR(stream->Synchronize());
+  address_of_[{device_index, name}] = (*buffer)->data();
+  buffers_.push_back(*std::move(buffer));
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::BindPlans() {
+  std::vector<void*> arenas;
+  for (const auto& arena : arenas_) arenas.push_back(arena->data());
+  for (Plan* plan : AllPlans()) {
+    TANDEM_RETURN_IF_ERROR(plan->Bind(arenas, [&](const Plan::Resident& r) {
+      return address_of_[{r.device, plan->graph().value(r.root).name}];
+    }));
+  }
+  return absl::OkStatus();
+}
+
+const StepRunner::Bucket& StepRunner::BucketFor(int64_t tokens) const {
+  const auto it = std::ranges::lower_bound(buckets_, tokens, {}, &Bucket::tokens);
+  return it == buckets_.end() ? buckets_.back() : *it;
+}
+
+const Plan& StepRunner::Choose(const Bucket& bucket, int64_t keys) const {
+  if (bucket.expanded == nullptr) return *bucket.absorbed;
+  if (bucket.absorbed == nullptr) return *bucket.expanded;
+  const auto seconds = [keys](const Bucket::Cost& cost) {
+    return cost.fixed + cost.per_key * static_cast<double>(keys);
+  };
+  return seconds(bucket.expanded_cost) < seconds(bucket.absorbed_cost) ? *bucket.expanded
+                                                                       : *bucket.absorbed;
+}
+
+absl::Status StepRunner::Run(std::span<const SequenceStep> sequences) {
+  int64_t tokens = 0, rows = 0, keys = 0;
+  for (const SequenceStep& s : sequences) {
+    const auto count = static_cast<int64_t>(s.tokens.size());
+    tokens += count;
+    rows += CountRows(s);
+    keys = std::max(keys, s.position + count);
+  }
+  const Bucket& bucket = BucketFor(tokens);
+  const auto count = static_cast<int64_t>(sequences.size());
+  if (tokens < 1 || tokens > bucket.shape.tokens || count > bucket.shape.sequences ||
+      rows > bucket.shape.outputs || keys > options_.context) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a step of ", tokens, " tokens, ", count, " sequences, ", rows, " rows of logits and ",
+        keys, " keys does not fit a plan for ", bucket.shape.tokens, ", ", bucket.shape.sequences,
+        ", ", bucket.shape.outputs, " and ", options_.context));
+  }
+  const Plan& plan = Choose(bucket, keys);
+  TANDEM_RETURN_IF_ERROR(FillInputs(plan, bucket, sequences));
+  TANDEM_RETURN_IF_ERROR(executor_->Run(plan));
+  return ReadLogits(plan, sequences);
+}
+
+absl::Status StepRunner::FillInputs(const Plan& plan, const Bucket& bucket,
+                                    std::span<const SequenceStep> sequences) {
+  std::vector<int32_t> tokens, positions, slots, starts = {0}, lengths, rows;
+  const auto width = static_cast<size_t>(bucket.shape.pages_per_sequence);
+  std::vector<int32_t> table(sequences.size() * width, 0);
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const SequenceStep& sequence = sequences[s];
+    const auto count = static_cast<int64_t>(sequence.tokens.size());
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t position = sequence.position + i;
+      const auto page = static_cast<size_t>(position / kPageTokens);
+      const bool wanted = sequence.wanted == LogitsWanted::kAll ||
+                          (sequence.wanted == LogitsWanted::kLast && i + 1 == count);
+      if (wanted) rows.push_back(static_cast<int32_t>(tokens.size()));
+      tokens.push_back(sequence.tokens[static_cast<size_t>(i)]);
+      positions.push_back(static_cast<int32_t>(position));
+      slots.push_back(static_cast<int32_t>(sequence.pages[page] * kPageTokens +
+                                           position % kPageTokens));
+    }
+    std::ranges::copy(sequence.pages, table.begin() + static_cast<std::ptrdiff_t>(s * width));
+    starts.push_back(static_cast<int32_t>(tokens.size()));
+    lengths.push_back(static_cast<int32_t>(sequence.position + count));
+  }
+  const auto set = [&](std::string_view name, const std::vector<int32_t>& values) {
+    return executor_->SetInput(plan, name, values.data(),
+                               static_cast<int64_t>(values.size() * sizeof(int32_t)));
+  };
+  const auto count_of = [](const std::vector<int32_t>& values) {
+    return std::vector<int32_t>{static_cast<int32_t>(values.size())};
+  };
+  TANDEM_RETURN_IF_ERROR(set(port::kTokens, tokens));
+  TANDEM_RETURN_IF_ERROR(set(port::kPositions, positions));
+  TANDEM_RETURN_IF_ERROR(set(port::kSlots, slots));
+  TANDEM_RETURN_IF_ERROR(set(port::kNumTokens, count_of(tokens)));
+  TANDEM_RETURN_IF_ERROR(set(port::kSeqStart, starts));
+  TANDEM_RETURN_IF_ERROR(set(port::kKvLen, lengths));
+  TANDEM_RETURN_IF_ERROR(set(port::kPageTable, table));
+  TANDEM_RETURN_IF_ERROR(set(port::kNumSequences, count_of(lengths)));
+  TANDEM_RETURN_IF_ERROR(set(port::kOutputRows, rows));
+  return set(port::kNumOutputs, count_of(rows));
+}
+
+absl::Status StepRunner::ReadLogits(const Plan& plan, std::span<const SequenceStep> sequences) {
+  const auto vocab = static_cast<size_t>(model_->config().vocab);
+  size_t rows = 0;
+  for (const SequenceStep& s : sequences) rows += static_cast<size_t>(CountRows(s));
+  if (rows == 0) return absl::OkStatus();
+  logits_.resize(std::max(logits_.size(), rows * vocab));
+  TANDEM_RETURN_IF_ERROR(executor_->GetOutput(plan, port::kLogits, logits_.data(),
+                                              static_cast<int64_t>(rows * vocab * sizeof(float))));
+  const float* from = logits_.data();
+  for (const SequenceStep& s : sequences) {
+    const size_t count = static_cast<size_t>(CountRows(s)) * vocab;
+    std::copy_n(from, count, s.logits);
+    from += count;
+  }
+  return absl::OkStatus();
+}
+
+std::vector<MemoryUse> StepRunner::memory() const { return memory_; }
+
+std::string StepRunner::DescribePlan(int64_t tokens) const {
+  const Bucket& bucket = BucketFor(tokens);
+  return DumpPlan(Choose(bucket, std::min(tokens, options_.context)));
+}
+
+}  // namespace tandem

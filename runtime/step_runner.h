@@ -1,0 +1,85 @@
+// Runs steps: a few tokens of a few sequences through the model.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graph/executor.h"
+#include "runtime/engine.h"
+#include "runtime/families/step_graph.h"
+
+namespace tandem {
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// The part of a step that belongs to one sequence.
+struct SequenceStep {
+  std::span<const int32_t> tokens;  // new ones
+  int64_t position = 0;             // of the first; the keys before it are in the cache
+  std::span<const int32_t> pages;   // of the sequence, enough for all tokens
+  LogitsWanted wanted = LogitsWanted::kNone;
+  float* logits = nullptr;  // out: the wanted rows, [rows, vocabulary]
+};
+
+// Owns the devices, the plans, and all memory on the devices. One thread at a time.
+class StepRunner {
+ public:
+  // Plans first; then allocates; then loads the weights. `options` with no zeros left.
+  static absl::StatusOr<std::unique_ptr<StepRunner>> Create(std::shared_ptr<const Model> model,
+                                                            const EngineOptions& options);
+
+  // At most micro_batch tokens and max_sessions sequences in all.
+  absl::Status Run(std::span<const SequenceStep> sequences);
+
+  int64_t pages() const { return pages_; }
+  std::vector<MemoryUse> memory() const;
+  std::string DescribePlan(int64_t tokens) const;
+
+ private:
+  // Plans for steps of up to `tokens` tokens. One of the forms of latent attention may be missing.
+  struct Bucket {
+    int64_t tokens = 0;
+    StepShape shape;
+    std::unique_ptr<Plan> absorbed, expanded;
+    // Seconds of a step by the devices' cost model: fixed + per_key * keys of the longest sequence.
+    struct Cost {
+      double fixed = 0, per_key = 0;
+    } absorbed_cost, expanded_cost;
+  };
+  StepRunner(std::shared_ptr<const Model> model, EngineOptions options)
+      : model_(std::move(model)), options_(std::move(options)) {}
+
+  absl::Status OpenDevices();
+  absl::Status MakePlans();
+  absl::StatusOr<std::unique_ptr<Plan>> MakePlan(const StepShape& shape, bool expanded) const;
+  absl::Status AllocateMemory();
+  absl::Status CheckMemory() const;
+  absl::Status LoadWeights();
+  absl::Status LoadWeight(int device, const std::string& name);
+  absl::Status BindPlans();
+  std::vector<Plan*> AllPlans() const;
+  const Bucket& BucketFor(int64_t tokens) const;
+  const Plan& Choose(const Bucket& bucket, int64_t keys) const;
+  absl::Status FillInputs(const Plan& plan, const Bucket& bucket,
+                          std::span<const SequenceStep> sequences);
+  absl::Status ReadLogits(const Plan& plan, std::span<const SequenceStep> sequences);
+
+  std::shared_ptr<const Model> model_;
+  EngineOptions options_;
+  int64_t pages_ = 0;
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<Device*> device_pointers_;
+  std::vector<Bucket> buckets_;
+  std::vector<std::unique_ptr<Buffer>> arenas_;  // for each device
+  // By device and name: where weights and caches are, and the buffers of those that were copied.
+  std::map<std::pair<int, std::string>, void*> address_of_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<MemoryUse> memory_;
+  std::unique_ptr<Executor> executor_;
+  std::vector<float> logits_;  // staging
+};
+
+}  // namespace tandem
