@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
-#include <optional>
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
@@ -18,58 +16,6 @@ namespace {
 // Weights below this share of the largest of their block count as this share, so that columns
 // without data still get sensible codes and no fit divides by zero.
 constexpr float kSmallestWeight = 1e-6f;
-
-// Calls `f` with a std::type_identity of the block struct of `dtype`. False for plain types.
-template <class F>
-bool VisitBlockType(DType dtype, F f) {
-  switch (dtype) {
-    case DType::kQ4_0:
-      f(std::type_identity<BlockQ4_0>());
-      return true;
-    case DType::kQ4_1:
-      f(std::type_identity<BlockQ4_1>());
-      return true;
-    case DType::kQ5_0:
-      f(std::type_identity<BlockQ5_0>());
-      return true;
-    case DType::kQ5_1:
-      f(std::type_identity<BlockQ5_1>());
-      return true;
-    case DType::kQ8_0:
-      f(std::type_identity<BlockQ8_0>());
-      return true;
-    case DType::kQ2_K:
-      f(std::type_identity<BlockQ2_K>());
-      return true;
-    case DType::kQ3_K:
-      f(std::type_identity<BlockQ3_K>());
-      return true;
-    case DType::kQ4_K:
-      f(std::type_identity<BlockQ4_K>());
-      return true;
-    case DType::kQ5_K:
-      f(std::type_identity<BlockQ5_K>());
-      return true;
-    case DType::kQ6_K:
-      f(std::type_identity<BlockQ6_K>());
-      return true;
-    case DType::kIQ4_NL:
-      f(std::type_identity<BlockIQ4_NL>());
-      return true;
-    case DType::kIQ4_XS:
-      f(std::type_identity<BlockIQ4_XS>());
-      return true;
-    case DType::kMXFP4:
-      f(std::type_identity<BlockMXFP4>());
-      return true;
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16:
-    case DType::kI32:
-      return false;
-  }
-  return false;
-}
 
 // Plain numbers as floats.
 void DecodePlain(DType dtype, const void* src, float* dst, int64_t n) {

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "backends/device/dtype.h"
 
@@ -129,6 +130,19 @@ static_assert(sizeof(BlockQ5_0) == 22 && sizeof(BlockQ5_1) == 24);
 static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockIQ4_NL) == 18 && sizeof(BlockMXFP4) == 17);
 static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144);
 static_assert(sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210 && sizeof(BlockIQ4_XS) == 136);
+
+template <class... Blocks, class F>
+constexpr bool VisitOneOf(DType dtype, F f) {
+  return ((dtype == Blocks::kType && (f(std::type_identity<Blocks>()), true)) || ...);
+}
+
+// Calls `f` with std::type_identity<Block> of the block struct of `dtype`. False, and no call, for
+// types of plain numbers.
+template <class F>
+constexpr bool VisitBlockType(DType dtype, F f) {
+  return VisitOneOf<BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, BlockIQ4_NL, BlockMXFP4,
+                    BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, BlockIQ4_XS>(dtype, f);
+}
 
 struct ScaleMin {
   uint8_t scale;  // 0..63

@@ -52,17 +52,24 @@ ScoredFit Refit(const Samples& s, const AffineFit& at, int max_code, MinRange mi
 }  // namespace
 
 AffineFit FitAffine(const Samples& s, int max_code, MinRange min_range) {
-  constexpr int kTrials = 20, kMaxTurns = 8;
+  constexpr int kMaxTurns = 8;
+  // Starts: the largest number from 3/4 of a code inside the range to one code outside it, code 0
+  // on the smallest number or up to 0.7 steps above. A finer search of both (40 x 13 starts) takes
+  // 1 % or less off the RMSE of normal deviates.
+  constexpr int kTops = 8;
+  constexpr float kLifts[] = {0, 0.35f, 0.7f};
   const auto [low, high] = std::minmax_element(s.x, s.x + s.n);
   const float min = min_range == MinRange::kAtMostZero ? std::min(*low, 0.0f) : *low;
   const float range = *high - min;
   if (!(range >= kSmallestPeak)) return {0, std::abs(min) < kSmallestPeak ? 0 : min};
   ScoredFit best = Refit(s, {range / static_cast<float>(max_code), min}, max_code, min_range);
-  for (int t = 0; t < kTrials; ++t) {
-    // From one code short of the top, to one and a half codes of clipping.
-    const float top = static_cast<float>(max_code) - 0.9f + 0.125f * static_cast<float>(t);
-    const ScoredFit fit = Refit(s, {range / top, min}, max_code, min_range);
-    if (fit.gain > best.gain) best = fit;
+  for (const float lift : kLifts) {
+    for (int t = 0; t < kTops; ++t) {
+      const float top = static_cast<float>(max_code) - 0.75f + 0.25f * static_cast<float>(t);
+      const float scale = range / top;
+      const ScoredFit fit = Refit(s, {scale, min + lift * scale}, max_code, min_range);
+      if (fit.gain > best.gain) best = fit;
+    }
   }
   for (int turn = 0; turn < kMaxTurns; ++turn) {
     const ScoredFit fit = Refit(s, best.fit, max_code, min_range);

@@ -75,7 +75,8 @@ TEST(F16Test, RoundsToNearestWithTiesToEven) {
 }
 
 TEST(F16Test, AgreesWithTheHardware) {
-  if (!__builtin_cpu_supports("f16c")) GTEST_SKIP() << "no F16C here";
+  // Clang does not know "f16c" here; every CPU with AVX2 has it.
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "no F16C here";
   for (uint32_t half = 0; half < 0x10000; ++half) {
     ASSERT_EQ(Bits(F16ToF32(half)), HardwareF16ToF32(half)) << half;
   }

@@ -41,20 +41,16 @@ std::vector<DTypeInfo> BlockTypes() {
 INSTANTIATE_TEST_SUITE_P(Types, QuantGoldenTest, testing::ValuesIn(BlockTypes()),
                          [](const auto& info) { return std::string(info.param.name); });
 
-TEST(QuantBlocksTest, SizesAgreeWithTheTypeTable) {
-  EXPECT_EQ(GetDTypeInfo(DType::kQ4_0).block_bytes, sizeof(BlockQ4_0));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ4_1).block_bytes, sizeof(BlockQ4_1));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ5_0).block_bytes, sizeof(BlockQ5_0));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ5_1).block_bytes, sizeof(BlockQ5_1));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ8_0).block_bytes, sizeof(BlockQ8_0));
-  EXPECT_EQ(GetDTypeInfo(DType::kIQ4_NL).block_bytes, sizeof(BlockIQ4_NL));
-  EXPECT_EQ(GetDTypeInfo(DType::kMXFP4).block_bytes, sizeof(BlockMXFP4));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ2_K).block_bytes, sizeof(BlockQ2_K));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ3_K).block_bytes, sizeof(BlockQ3_K));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ4_K).block_bytes, sizeof(BlockQ4_K));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ5_K).block_bytes, sizeof(BlockQ5_K));
-  EXPECT_EQ(GetDTypeInfo(DType::kQ6_K).block_bytes, sizeof(BlockQ6_K));
-  EXPECT_EQ(GetDTypeInfo(DType::kIQ4_XS).block_bytes, sizeof(BlockIQ4_XS));
+TEST(QuantBlocksTest, EachBlockTypeHasAStructOfItsSize) {
+  for (const DTypeInfo& info : AllDTypes()) {
+    size_t size = 0;
+    const bool found = VisitBlockType(info.dtype, [&]<class Block>(std::type_identity<Block>) {
+      EXPECT_EQ(Block::kType, info.dtype);
+      size = sizeof(Block);
+    });
+    EXPECT_EQ(found, IsQuantized(info.dtype)) << info.name;
+    EXPECT_EQ(size, found ? info.block_bytes : 0) << info.name;
+  }
 }
 
 TEST(DequantizeRowTest, DecodesPlainNumbers) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <random>
 #include <string>
@@ -45,8 +46,7 @@ std::vector<uint8_t> Encode(DType dtype, const std::vector<float>& x,
                             const std::vector<float>& importance = {}) {
   const auto n = static_cast<int64_t>(x.size());
   std::vector<uint8_t> bytes(RowBytes(dtype, n));
-  const absl::Status status =
-      QuantizeRow(dtype, x.data(), bytes.data(), n, DataOrNull(importance));
+  const absl::Status status = QuantizeRow(dtype, x.data(), bytes.data(), n, DataOrNull(importance));
   EXPECT_TRUE(status.ok()) << status;
   return bytes;
 }
@@ -81,32 +81,30 @@ struct ErrorBound {
   double wave;      // relative RMSE on Wave
 };
 
-// A few percent above what the encoders reach.
+// 1 to 2 % above what the encoders reach.
 constexpr ErrorBound kErrorBounds[] = {
     {DType::kF32, 0, 0},
     {DType::kF16, 0.00022, 0.00022},
     {DType::kBF16, 0.0018, 0.0018},
-    {DType::kQ4_0, 0.083, 0.051},
-    {DType::kQ4_1, 0.072, 0.045},
-    {DType::kQ5_0, 0.041, 0.026},
-    {DType::kQ5_1, 0.035, 0.024},
-    {DType::kQ8_0, 0.0051, 0.0031},
-    {DType::kIQ4_NL, 0.075, 0.057},
-    {DType::kMXFP4, 0.115, 0.088},
-    {DType::kQ2_K, 0.27, 0.205},
-    {DType::kQ3_K, 0.148, 0.111},
-    {DType::kQ4_K, 0.072, 0.045},
-    {DType::kQ5_K, 0.036, 0.024},
-    {DType::kQ6_K, 0.0172, 0.0113},
-    {DType::kIQ4_XS, 0.076, 0.058},
+    {DType::kQ4_0, 0.0818, 0.0497},
+    {DType::kQ4_1, 0.0695, 0.0435},
+    {DType::kQ5_0, 0.0406, 0.0253},
+    {DType::kQ5_1, 0.0337, 0.0225},
+    {DType::kQ8_0, 0.00496, 0.00301},
+    {DType::kIQ4_NL, 0.0743, 0.0562},
+    {DType::kMXFP4, 0.113, 0.0862},
+    {DType::kQ2_K, 0.262, 0.2},
+    {DType::kQ3_K, 0.1455, 0.1095},
+    {DType::kQ4_K, 0.0702, 0.0435},
+    {DType::kQ5_K, 0.0348, 0.0235},
+    {DType::kQ6_K, 0.01695, 0.0111},
+    {DType::kIQ4_XS, 0.0749, 0.0567},
 };
 
 class QuantTest : public testing::TestWithParam<ErrorBound> {
  protected:
   DType dtype() const { return GetParam().dtype; }
   int block_size() const { return GetDTypeInfo(dtype()).block_size; }
-  // MXFP4 has nothing to adapt but an exponent, plain numbers have nothing at all.
-  bool HasScaleSearch() const { return IsQuantized(dtype()) && dtype() != DType::kMXFP4; }
 };
 
 TEST_P(QuantTest, ErrorIsSmall) {
@@ -180,23 +178,6 @@ TEST_P(QuantTest, EncodingAgainLosesLittle) {
   EXPECT_LE(RelativeRmse(once, RoundTrip(dtype(), once)), 0.3 * GetParam().gaussian);
 }
 
-TEST_P(QuantTest, ImportantColumnsGainAndTheWeightedErrorFalls) {
-  if (!HasScaleSearch()) GTEST_SKIP() << "nothing to search";
-  const std::vector<float> x = Gaussian(4 * kRow, 1, 8);
-  std::vector<float> importance(x.size(), 1);
-  for (size_t i = 0; i < x.size(); i += 8) importance[i] = 100;
-  const std::vector<float> plain = RoundTrip(dtype(), x), aware = RoundTrip(dtype(), x, importance);
-  double plain_important = 0, aware_important = 0, plain_weighted = 0, aware_weighted = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double a = SquaredError(x, plain, i, i + 1), b = SquaredError(x, aware, i, i + 1);
-    plain_weighted += importance[i] * a;
-    aware_weighted += importance[i] * b;
-    if (importance[i] > 1) plain_important += a, aware_important += b;
-  }
-  EXPECT_LT(aware_important, 0.9 * plain_important);
-  EXPECT_LT(aware_weighted, 0.92 * plain_weighted);
-}
-
 TEST_P(QuantTest, OnlyTheRatiosOfImportanceCount) {
   const std::vector<float> x = Gaussian(1024, 1, 9);
   const std::vector<uint8_t> plain = Encode(dtype(), x);
@@ -227,7 +208,8 @@ TEST_P(QuantTest, RefusesNumbersThatAreNotFinite) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("index 317"));
     importance[5] = bad;
     x[317] = 0;
-    const absl::Status weight = QuantizeRow(dtype(), x.data(), bytes.data(), 512, importance.data());
+    const absl::Status weight =
+        QuantizeRow(dtype(), x.data(), bytes.data(), 512, importance.data());
     EXPECT_EQ(weight.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(weight.message()), HasSubstr("index 5 "));
   }
@@ -245,9 +227,40 @@ TEST_P(QuantTest, RefusesPartsOfBlocks) {
   EXPECT_THAT(std::string(status.message()), HasSubstr(std::to_string(block_size() + 16)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, QuantTest, testing::ValuesIn(kErrorBounds), [](const auto& info) {
-  return std::string(DTypeName(info.param.dtype));
-});
+INSTANTIATE_TEST_SUITE_P(Types, QuantTest, testing::ValuesIn(kErrorBounds),
+                         [](const auto& info) { return std::string(DTypeName(info.param.dtype)); });
+
+class ImportanceTest : public QuantTest {};
+
+TEST_P(ImportanceTest, ImportantColumnsGainAndTheWeightedErrorFalls) {
+  const std::vector<float> x = Gaussian(4 * kRow, 1, 8);
+  std::vector<float> importance(x.size(), 1);
+  for (size_t i = 0; i < x.size(); i += 8) importance[i] = 100;
+  const std::vector<float> plain = RoundTrip(dtype(), x), aware = RoundTrip(dtype(), x, importance);
+  double plain_important = 0, aware_important = 0, plain_weighted = 0, aware_weighted = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double a = SquaredError(x, plain, i, i + 1), b = SquaredError(x, aware, i, i + 1);
+    plain_weighted += importance[i] * a;
+    aware_weighted += importance[i] * b;
+    plain_important += importance[i] > 1 ? a : 0;
+    aware_important += importance[i] > 1 ? b : 0;
+  }
+  EXPECT_LT(aware_important, 0.9 * plain_important);
+  EXPECT_LT(aware_weighted, 0.92 * plain_weighted);
+}
+
+// The types with scales to choose: MXFP4 has nothing but an exponent, plain numbers nothing at all.
+std::vector<ErrorBound> TypesWithScales() {
+  std::vector<ErrorBound> types;
+  std::copy_if(std::begin(kErrorBounds), std::end(kErrorBounds), std::back_inserter(types),
+               [](const ErrorBound& bound) {
+                 return IsQuantized(bound.dtype) && bound.dtype != DType::kMXFP4;
+               });
+  return types;
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, ImportanceTest, testing::ValuesIn(TypesWithScales()),
+                         [](const auto& info) { return std::string(DTypeName(info.param.dtype)); });
 
 TEST(QuantizeRowTest, RefusesNegativeImportanceAndIntegers) {
   const std::vector<float> x(32);
@@ -270,10 +283,9 @@ std::vector<float> AnchoredIQ4(const std::vector<float>& x) {
                           [](float a, float b) { return std::abs(a) < std::abs(b); });
     const float d = F16ToF32(F32ToF16(peak / kIQ4Values[0]));
     for (size_t i = begin; i < begin + 32; ++i) {
-      y[i] = d * *std::min_element(std::begin(kIQ4Values), std::end(kIQ4Values),
-                                   [&](int a, int b) {
-                                     return std::abs(x[i] - d * a) < std::abs(x[i] - d * b);
-                                   });
+      y[i] = d * *std::min_element(std::begin(kIQ4Values), std::end(kIQ4Values), [&](int a, int b) {
+               return std::abs(x[i] - d * a) < std::abs(x[i] - d * b);
+             });
     }
   }
   return y;
@@ -295,8 +307,8 @@ class OnePassTest : public testing::TestWithParam<DType> {
   // The row as the one-pass encoder leaves it.
   std::vector<float> RoundTripOnePass(const std::vector<float>& x) const {
     std::vector<uint8_t> bytes(RowBytes(GetParam(), static_cast<int64_t>(x.size())));
-    const absl::Status status = QuantizeRowOnePass(GetParam(), x.data(), bytes.data(),
-                                                   static_cast<int64_t>(x.size()));
+    const absl::Status status =
+        QuantizeRowOnePass(GetParam(), x.data(), bytes.data(), static_cast<int64_t>(x.size()));
     EXPECT_TRUE(status.ok()) << status;
     return Decode(GetParam(), bytes, x.size());
   }
