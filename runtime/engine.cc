@@ -22,9 +22,8 @@ absl::StatusOr<EngineOptions> Resolve(EngineOptions options, const ModelConfig& 
   if (options.devices.empty()) return absl::InvalidArgumentError("no device is given");
   if (options.context == 0) options.context = std::min(config.context, kDefaultContext);
   if (options.context < 1 || options.context > config.context) {
-    return absl::InvalidArgumentError(absl::StrCat("a context of ", options.context,
-                                                   " tokens; the model takes 1 to ",
-                                                   config.context));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a context of ", options.context, " tokens; the model takes 1 to ", config.context));
   }
   if (options.max_sessions < 1 || options.max_sessions > 4096) {
     return absl::InvalidArgumentError(
@@ -42,9 +41,9 @@ absl::StatusOr<EngineOptions> Resolve(EngineOptions options, const ModelConfig& 
     return absl::InvalidArgumentError("the limit of attention's temporaries is below 1 MiB");
   }
   if (!IsKvType(options.kv_type)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the KV cache cannot be ", Text(DTypeName(options.kv_type)),
-        "; f32, f16, bf16, q8_0 and q4_0 are possible"));
+    return absl::InvalidArgumentError(absl::StrCat("the KV cache cannot be ",
+                                                   Text(DTypeName(options.kv_type)),
+                                                   "; f32, f16, bf16, q8_0 and q4_0 are possible"));
   }
   if (options.threads < 0 || options.threads > 1024) {
     return absl::InvalidArgumentError(
@@ -84,8 +83,7 @@ absl::StatusOr<std::unique_ptr<Session>> Engine::NewSession() {
           absl::StrCat("all ", options_.max_sessions, " sessions of the engine are open"));
     }
   } while (!open_sessions_.compare_exchange_weak(open, open + 1));
-  return std::unique_ptr<Session>(
-      new Session(shared_from_this(), std::make_unique<Sequence>()));
+  return std::unique_ptr<Session>(new Session(shared_from_this(), std::make_unique<Sequence>()));
 }
 
 std::vector<MemoryUse> Engine::memory() const { return runner_->memory(); }

@@ -68,8 +68,8 @@ void Sampler::KeepLikely() {
   const double best = static_cast<double>(candidates_.front().logit);
   double sum = 0.0;
   for (Candidate& c : candidates_) {
-    c.probability = std::exp((static_cast<double>(c.logit) - best) /
-                             static_cast<double>(options_.temperature));
+    c.probability =
+        std::exp((static_cast<double>(c.logit) - best) / static_cast<double>(options_.temperature));
     sum += c.probability;
   }
   size_t keep = candidates_.size();

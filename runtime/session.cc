@@ -7,8 +7,8 @@
 
 #include "backends/device/status.h"
 #include "runtime/engine.h"
-#include "runtime/stop_detector.h"
 #include "runtime/step_queue.h"
+#include "runtime/stop_detector.h"
 
 namespace tandem {
 namespace {
@@ -42,7 +42,8 @@ class Output {
 
   // Gives out what was held back.
   void Finish(GenerateResult& result) {
-    std::string text = stops_.found() ? "" : stops_.Put(decoder_.has_value() ? decoder_->Finish() : "");
+    std::string text =
+        stops_.found() ? "" : stops_.Put(decoder_.has_value() ? decoder_->Finish() : "");
     if (!stops_.found()) text += stops_.Finish();
     if (!text.empty()) Give({result.tokens.empty() ? -1 : result.tokens.back(), text}, result);
   }
@@ -94,8 +95,8 @@ absl::Status Session::CheckPrompt(std::span<const int32_t> prompt) const {
   const int64_t total = static_cast<int64_t>(sequence_->tokens.size() + prompt.size());
   const int64_t context = engine_->options().context;
   if (total > context) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the conversation would have ", total, " tokens, the context holds ", context));
+    return absl::ResourceExhaustedError(absl::StrCat("the conversation would have ", total,
+                                                     " tokens, the context holds ", context));
   }
   return absl::OkStatus();
 }

@@ -18,8 +18,8 @@ absl::Status StepQueue::Submit(const StepRequest& request) {
   std::unique_lock lock(mutex_);
   Sequence& sequence = *request.sequence;
   if (!pool_.Grow(sequence.pages, PagesFor(static_cast<int64_t>(sequence.tokens.size())))) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the KV cache has no room for ", sequence.tokens.size(), " tokens"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the KV cache has no room for ", sequence.tokens.size(), " tokens"));
   }
   if (request.logits != nullptr) {
     const int64_t rows = request.wanted == LogitsWanted::kAll    ? Remaining(sequence)

@@ -26,7 +26,7 @@ struct Sequence {
 struct StepRequest {
   Sequence* sequence = nullptr;
   LogitsWanted wanted = LogitsWanted::kLast;
-  std::vector<float>* logits = nullptr;  // out: [wanted rows, vocabulary]
+  std::vector<float>* logits = nullptr;          // out: [wanted rows, vocabulary]
   const std::atomic<bool>* cancelled = nullptr;  // optional
 };
 

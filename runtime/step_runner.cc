@@ -1,6 +1,8 @@
 #include "runtime/step_runner.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "backends/device/status.h"
 #include "backends/open_device.h"
@@ -35,8 +37,8 @@ int64_t CountRows(const SequenceStep& sequence) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
-    std::shared_ptr<const Model> model, const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<const Model> model,
+                                                               const EngineOptions& options) {
   auto runner = std::unique_ptr<StepRunner>(new StepRunner(std::move(model), options));
   runner->pages_ = options.max_sessions * PagesFor(options.context);
   TANDEM_RETURN_IF_ERROR(runner->OpenDevices());
@@ -124,7 +126,8 @@ absl::Status StepRunner::AllocateMemory() {
   for (const auto& [key, bytes] : caches) memory_[static_cast<size_t>(key.first)].kv_cache += bytes;
   for (const auto& [device, name] : weights) {
     const Weight& weight = *model_->weights().Find(name);
-    const bool mapped = devices_[static_cast<size_t>(device)]->info().host_memory && weight.in_place();
+    const bool mapped =
+        devices_[static_cast<size_t>(device)]->info().host_memory && weight.in_place();
     MemoryUse& use = memory_[static_cast<size_t>(device)];
     (mapped ? use.weights_mapped : use.weights_copied) += weight.bytes();
     address_of_[{device, name}] = nullptr;
@@ -135,8 +138,7 @@ absl::Status StepRunner::AllocateMemory() {
     arenas_.push_back(std::move(arena));
   }
   for (const auto& [key, bytes] : caches) {
-    TANDEM_ASSIGN_OR_RETURN(auto buffer,
-                            devices_[static_cast<size_t>(key.first)]->Allocate(bytes));
+    TANDEM_ASSIGN_OR_RETURN(auto buffer, devices_[static_cast<size_t>(key.first)]->Allocate(bytes));
     address_of_[key] = buffer->data();
     buffers_.push_back(std::move(buffer));
   }
@@ -149,11 +151,11 @@ absl::Status StepRunner::CheckMemory() const {
     const int64_t limit = devices_[d]->info().memory_bytes;
     const int64_t needed = use.weights_copied + use.kv_cache + use.arena;
     if (limit == 0 || needed <= limit) continue;
-    return absl::ResourceExhaustedError(absl::StrCat(
-        use.device, ": the plan needs ", needed >> 20, " MiB (weights ", use.weights_copied >> 20,
-        ", KV cache ", use.kv_cache >> 20, ", activations and workspaces ", use.arena >> 20,
-        "), there are ", limit >> 20,
-        " MiB; a shorter context, fewer sessions or a smaller micro-batch need less"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(use.device, ": the plan needs ", needed >> 20, " MiB (weights ",
+                     use.weights_copied >> 20, ", KV cache ", use.kv_cache >> 20,
+                     ", activations and workspaces ", use.arena >> 20, "), there are ", limit >> 20,
+                     " MiB; a shorter context, fewer sessions or a smaller micro-batch need less"));
   }
   return absl::OkStatus();
 }
@@ -170,7 +172,8 @@ absl::Status StepRunner::LoadWeights() {
   for (const auto& [device, name] : keys) {
     TANDEM_RETURN_IF_ERROR(LoadWeight(device, name));
     done += model_->weights().Find(name)->bytes();
-    if (options_.progress) options_.progress(static_cast<double>(done) / static_cast<double>(total));
+    if (options_.progress)
+      options_.progress(static_cast<double>(done) / static_cast<double>(total));
   }
   return absl::OkStatus();
 }
@@ -263,8 +266,8 @@ absl::Status StepRunner::FillInputs(const Plan& plan, const Bucket& bucket,
       if (wanted) rows.push_back(static_cast<int32_t>(tokens.size()));
       tokens.push_back(sequence.tokens[static_cast<size_t>(i)]);
       positions.push_back(static_cast<int32_t>(position));
-      slots.push_back(static_cast<int32_t>(sequence.pages[page] * kPageTokens +
-                                           position % kPageTokens));
+      slots.push_back(
+          static_cast<int32_t>(sequence.pages[page] * kPageTokens + position % kPageTokens));
     }
     std::ranges::copy(sequence.pages, table.begin() + static_cast<std::ptrdiff_t>(s * width));
     starts.push_back(static_cast<int32_t>(tokens.size()));
