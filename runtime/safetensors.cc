@@ -46,8 +46,8 @@ constexpr ElementType kElementTypes[] = {
     {"BOOL", 8, {}},
 };
 
-// The bytes that `shape` needs; the shape alone must not overflow, even if another size is 0.
-absl::StatusOr<uint64_t> DataBytes(const FileShape& shape, uint64_t bits) {
+// The product of `shape`, which must not overflow even where another size is 0.
+absl::StatusOr<int64_t> CountElements(const FileShape& shape) {
   bool fits = true;
   bool is_empty = false;
   int64_t elements = 1;
@@ -55,26 +55,27 @@ absl::StatusOr<uint64_t> DataBytes(const FileShape& shape, uint64_t bits) {
     is_empty = is_empty || size == 0;
     fits = fits && !__builtin_mul_overflow(elements, std::max<int64_t>(size, 1), &elements);
   }
-  uint64_t all_bits = 0;
-  fits = fits && !__builtin_mul_overflow(static_cast<uint64_t>(elements), bits, &all_bits);
   if (!fits) {
     return absl::InvalidArgumentError(
-        absl::StrCat("of shape ", ShapeText(shape), " has more bits than 64 bits can count"));
+        absl::StrCat("of shape ", ShapeText(shape), " has more elements than 64 bits can count"));
   }
-  if (is_empty) return 0;
-  if (all_bits % 8 != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("of shape ", ShapeText(shape), " does not end at a whole byte"));
-  }
-  return all_bits / 8;
+  return is_empty ? 0 : elements;
 }
 
-absl::Status CheckBytes(const SafetensorsEntry& entry, const ElementType& type) {
-  TANDEM_ASSIGN_OR_RETURN(const uint64_t needed, DataBytes(entry.shape, type.bits));
-  if (needed == entry.end - entry.begin) return absl::OkStatus();
+absl::Status CheckBytes(const SafetensorsEntry& entry, int64_t elements, const ElementType& type) {
+  uint64_t bits = 0;
+  if (__builtin_mul_overflow(static_cast<uint64_t>(elements), type.bits, &bits)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("of shape ", ShapeText(entry.shape), " has more bits than 64 bits can count"));
+  }
+  if (bits % 8 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("of shape ", ShapeText(entry.shape), " does not end at a whole byte"));
+  }
+  if (bits / 8 == entry.end - entry.begin) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "has ", entry.end - entry.begin, " bytes at data_offsets [", entry.begin, ", ", entry.end,
-      "], but ", needed, " are needed for shape ", ShapeText(entry.shape), " of ", entry.type));
+      "], but ", bits / 8, " are needed for shape ", ShapeText(entry.shape), " of ", entry.type));
 }
 
 absl::Status CheckRange(const SafetensorsEntry& entry, uint64_t data_size) {
@@ -88,11 +89,12 @@ absl::Status CheckRange(const SafetensorsEntry& entry, uint64_t data_size) {
 absl::StatusOr<FileTensor> MakeTensor(const SafetensorsEntry& entry,
                                       std::span<const std::byte> data) {
   TANDEM_RETURN_IF_ERROR(CheckRange(entry, data.size()));
+  TANDEM_ASSIGN_OR_RETURN(const int64_t elements, CountElements(entry.shape));
   const auto* type = std::ranges::find(kElementTypes, entry.type, &ElementType::name);
   FileTensor tensor;
   tensor.type_name = absl::AsciiStrToLower(entry.type);
   if (type != std::end(kElementTypes)) {
-    TANDEM_RETURN_IF_ERROR(CheckBytes(entry, *type));
+    TANDEM_RETURN_IF_ERROR(CheckBytes(entry, elements, *type));
     tensor.dtype = type->dtype;
   }
   tensor.shape = entry.shape;
