@@ -4,7 +4,7 @@
 
 Each variant is a tokenizer file of this folder with a JSON merge patch, so that one small vocabulary
 serves to check every kind of pre-tokenizer. small_metaspace.json, a vocabulary of characters with
-byte fallback, is trained here from the texts of the stories tokenizer's vectors if it is missing.
+byte fallback, is trained here if it is missing.
 """
 import json
 import random
