@@ -1,0 +1,128 @@
+#include "backends/conformance/run_case.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "backends/conformance/bind.h"
+#include "backends/device/status.h"
+
+namespace tandem {
+
+absl::StatusOr<CaseRun> CaseRun::Create(Device& device, const Case& the_case) {
+  for (const KernelArgs& args : the_case.calls) {
+    const absl::Status supported = device.Supports(args);
+    if (!supported.ok()) return absl::UnimplementedError(supported.message());
+  }
+  CaseRun run(device, the_case);
+  for (const Storage& storage : the_case.storage) {
+    Piece piece;
+    piece.before = storage.bytes;
+    piece.writable.resize(storage.bytes.size());
+    piece.host = storage.bytes.data();
+    TANDEM_RETURN_IF_ERROR(run.AddPiece(std::move(piece)));
+  }
+  for (const KernelArgs& args : the_case.calls) {
+    for (const TensorView& view : Writes(args)) run.MarkWritable(view);
+  }
+  TANDEM_RETURN_IF_ERROR(run.Prepare());
+  return run;
+}
+
+absl::Status CaseRun::AddPiece(Piece piece) {
+  const int64_t alignment = device_->info().alignment;
+  piece.offset = (kGuardBytes + alignment - 1) / alignment * alignment - kGuardBytes;
+  const auto bytes = static_cast<int64_t>(piece.before.size());
+  TANDEM_ASSIGN_OR_RETURN(piece.buffer, device_->Allocate(piece.offset + bytes));
+  piece.after.resize(bytes);
+  pieces_.push_back(std::move(piece));
+  return absl::OkStatus();
+}
+
+absl::Status CaseRun::AddWorkspace(Call& call) {
+  const int64_t bytes = device_->WorkspaceBytes(call.args);
+  if (bytes < 0) return absl::InternalError(absl::StrCat("WorkspaceBytes is ", bytes));
+  if (bytes == 0) return absl::OkStatus();
+  Piece piece;
+  piece.before.resize(bytes + 2 * kGuardBytes);
+  piece.writable.resize(piece.before.size());
+  std::fill_n(piece.writable.begin() + kGuardBytes, bytes, true);
+  TANDEM_RETURN_IF_ERROR(AddPiece(std::move(piece)));
+  call.workspace = {pieces_.back().device() + kGuardBytes, bytes};
+  return absl::OkStatus();
+}
+
+absl::Status CaseRun::Prepare() {
+  Program program;
+  for (const KernelArgs& args : case_->calls) {
+    Call call = {.args = args, .name = std::string(KernelName(GetKernelId(args)))};
+    Rebind(call.args, [this](const void* address) -> void* {
+      Piece& piece = PieceOf(address);
+      return piece.device() + (static_cast<const std::byte*>(address) - piece.host);
+    });
+    TANDEM_RETURN_IF_ERROR(AddWorkspace(call));
+    program.calls.push_back(std::move(call));
+  }
+  TANDEM_ASSIGN_OR_RETURN(stream_, device_->CreateStream());
+  auto executable = device_->Prepare(std::move(program));
+  // Supports said yes, so this is a failure and no refusal.
+  if (!executable.ok()) {
+    return absl::InternalError(
+        absl::StrCat("Supports agrees but Prepare fails: ", executable.status().message()));
+  }
+  executable_ = *std::move(executable);
+  return absl::OkStatus();
+}
+
+CaseRun::Piece& CaseRun::PieceOf(const void* address) {
+  return *std::ranges::find_if(pieces_, [address](const Piece& piece) {
+    return piece.host != nullptr && address >= piece.host &&
+           address < piece.host + piece.before.size();
+  });
+}
+
+void CaseRun::MarkWritable(const TensorView& view) {
+  Piece& piece = PieceOf(view.data);
+  const int64_t bytes = RowBytes(view.dtype, view.shape.back());
+  const int64_t d0 = view.shape.rank > 1 ? view.dim(0) : 1;
+  const int64_t d1 = view.shape.rank > 2 ? view.dim(1) : 1;
+  const int64_t d2 = view.shape.rank > 3 ? view.dim(2) : 1;
+  for (int64_t i = 0; i < d0 * d1 * d2; ++i) {
+    const std::byte* row = view.row(i / (d1 * d2), i / d2 % d1, i % d2);
+    std::fill_n(piece.writable.begin() + (row - piece.host), bytes, true);
+  }
+}
+
+absl::Status CaseRun::Run(std::byte workspace_fill) {
+  for (Piece& piece : pieces_) {
+    if (piece.host == nullptr) std::ranges::fill(piece.before, workspace_fill);
+    TANDEM_RETURN_IF_ERROR(
+        stream_->CopyIn(piece.device(), piece.before.data(), piece.before.size()));
+  }
+  TANDEM_RETURN_IF_ERROR(executable_->Run(*stream_));
+  for (Piece& piece : pieces_) {
+    TANDEM_RETURN_IF_ERROR(
+        stream_->CopyOut(piece.after.data(), piece.device(), piece.after.size()));
+  }
+  TANDEM_RETURN_IF_ERROR(stream_->Synchronize());
+  return CheckUntouched();
+}
+
+absl::Status CaseRun::CheckUntouched() const {
+  for (const Piece& piece : pieces_) {
+    for (size_t i = 0; i < piece.before.size(); ++i) {
+      if (piece.before[i] == piece.after[i] || piece.writable[i]) continue;
+      return absl::InternalError(absl::StrCat(
+          "writes byte ", static_cast<int64_t>(i) - kGuardBytes,
+          piece.host == nullptr ? " of a workspace of " : " of a tensor's memory of ",
+          static_cast<int64_t>(piece.before.size()) - 2 * kGuardBytes, ", which is no output"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+const std::byte* CaseRun::After(const void* address) const {
+  const Piece& piece = const_cast<CaseRun*>(this)->PieceOf(address);
+  return piece.after.data() + (static_cast<const std::byte*>(address) - piece.host);
+}
+
+}  // namespace tandem

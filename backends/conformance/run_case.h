@@ -1,0 +1,52 @@
+// One case on one device.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/conformance/case.h"
+#include "backends/device/device.h"
+
+namespace tandem {
+
+// A case made ready on a device, in memory of that device.
+class CaseRun {
+ public:
+  // Unimplemented if the device refuses a call. Both the case and the device must outlive the run.
+  static absl::StatusOr<CaseRun> Create(Device& device, const Case& the_case);
+
+  // Sets all memory, runs the calls and keeps what the memory holds afterwards. Workspaces are
+  // filled with `workspace_fill` first. Internal, naming the place, if a byte changed that is no
+  // output of the calls.
+  absl::Status Run(std::byte workspace_fill);
+
+  // The bytes at the place of an address of the case's storage, after the last run.
+  const std::byte* After(const void* address) const;
+
+ private:
+  struct Piece {
+    std::vector<std::byte> before, after;
+    std::unique_ptr<Buffer> buffer;
+    int64_t offset = 0;               // of the image in the buffer, for alignment
+    std::vector<bool> writable;       // for each byte
+    const std::byte* host = nullptr;  // address in the case; null for a workspace
+    std::byte* device() const { return static_cast<std::byte*>(buffer->data()) + offset; }
+  };
+
+  CaseRun(Device& device, const Case& the_case) : device_(&device), case_(&the_case) {}
+  absl::Status AddPiece(Piece piece);
+  absl::Status AddWorkspace(Call& call);
+  absl::Status Prepare();
+  void MarkWritable(const TensorView& view);
+  Piece& PieceOf(const void* address);
+  absl::Status CheckUntouched() const;
+
+  Device* device_;
+  const Case* case_;
+  std::vector<Piece> pieces_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Executable> executable_;
+};
+
+}  // namespace tandem
