@@ -25,13 +25,15 @@ std::optional<std::array<int64_t, kMaxRank>> ReshapedStrides(const TensorView& v
   for (int to = shape.rank - 1; to >= 0; --to) {
     const bool last = to == shape.rank - 1;
     int64_t need = last ? shape[to] / info.block_size : shape[to];
-    if (need == 0) return std::nullopt;
+    if (need < 1) return std::nullopt;
     while (left == 1 && from > 0) {
       --from;
       left = view.shape[from];
       step = view.strides[from];
     }
-    strides[to] = need == 1 ? (last ? info.block_bytes : step) : step;
+    // The last dimension must be contiguous, which one split off another need not be.
+    if (last && need > 1 && step != info.block_bytes) return std::nullopt;
+    strides[to] = last ? info.block_bytes : step;
     // Join dimensions of the view that follow each other without a gap.
     while (left < need && from > 0 && need % left == 0 && view.strides[from - 1] == step * left) {
       --from;
@@ -215,6 +217,11 @@ void GraphBuilder::MarkOutput(ValueId x, std::string_view name) {
     return;
   }
   Value& value = graph_.values[static_cast<size_t>(x)];
+  if (value.is_output) {
+    Fail(absl::InvalidArgumentError(
+        absl::StrCat("output ", Text(name), " is the output ", value.name, " already")));
+    return;
+  }
   value.is_output = true;
   value.name = std::string(name);
 }
