@@ -8,38 +8,50 @@
 namespace tandem {
 namespace {
 
-// Strides of `view` under `shape`, if its elements can be reached without a copy. Walks both shapes
-// from the innermost dimension, matching groups of dimensions of equal size that lie in one piece.
+// Elements (blocks, for block types) at equal distances: what one dimension steps through.
+struct Run {
+  int64_t count = 1, step = 0;  // step in bytes
+};
+
+// The elements of a view as few nested runs as possible, innermost first.
+std::vector<Run> RunsOf(const TensorView& view) {
+  const DTypeInfo& info = GetDTypeInfo(view.dtype);
+  std::vector<Run> runs = {{1, info.block_bytes}};
+  for (int i = view.shape.rank - 1; i >= 0; --i) {
+    const bool last = i == view.shape.rank - 1;
+    const Run dim = {last ? view.shape[i] / info.block_size : view.shape[i],
+                     last ? info.block_bytes : view.strides[i]};
+    Run& inner = runs.back();
+    if (dim.count == 1) continue;
+    if (inner.count == 1) {
+      inner = dim;
+    } else if (dim.step == inner.step * inner.count) {
+      inner.count *= dim.count;
+    } else {
+      runs.push_back(dim);
+    }
+  }
+  return runs;
+}
+
+// Strides of `view` under `shape`, of as many elements, if they can be reached without a copy: if
+// each dimension steps through a part of one run.
 std::optional<std::array<int64_t, kMaxRank>> ReshapedStrides(const TensorView& view,
                                                              const Shape& shape) {
   const DTypeInfo& info = GetDTypeInfo(view.dtype);
-  const bool same_rows = view.shape.back() == shape.back();
-  if (info.block_size > 1 && !same_rows && shape.back() % info.block_size != 0) {
-    return std::nullopt;
-  }
-  // Bytes of one element step; for block types, counted in blocks along the last dimension.
+  if (shape.back() % info.block_size != 0) return std::nullopt;
   std::array<int64_t, kMaxRank> strides = {};
-  int from = view.shape.rank - 1;
-  int64_t left = from >= 0 ? view.shape[from] / info.block_size : 1;  // of dimension `from`
-  int64_t step = info.block_bytes;
-  for (int to = shape.rank - 1; to >= 0; --to) {
-    const bool last = to == shape.rank - 1;
-    int64_t need = last ? shape[to] / info.block_size : shape[to];
-    if (need == 0) return std::nullopt;
-    while (left == 1 && from > 0) {
-      --from;
-      left = view.shape[from];
-      step = view.strides[from];
-    }
-    strides[to] = need == 1 ? (last ? info.block_bytes : step) : step;
-    // Join dimensions of the view that follow each other without a gap.
-    while (left < need && from > 0 && need % left == 0 && view.strides[from - 1] == step * left) {
-      --from;
-      left *= view.shape[from];
-    }
-    if (left % need != 0) return std::nullopt;
-    left /= need;
-    step *= need;
+  const std::vector<Run> runs = RunsOf(view);
+  auto run = runs.begin();
+  Run left = *run;
+  for (int i = shape.rank - 1; i >= 0; --i) {
+    const bool last = i == shape.rank - 1;
+    const int64_t count = last ? shape[i] / info.block_size : shape[i];
+    if (count > 1 && left.count == 1 && run + 1 != runs.end()) left = *++run;
+    if (count < 1 || left.count % count != 0) return std::nullopt;
+    if (last && count > 1 && left.step != info.block_bytes) return std::nullopt;
+    strides[i] = last ? info.block_bytes : left.step;
+    left = {left.count / count, left.step * count};
   }
   return strides;
 }
@@ -215,6 +227,11 @@ void GraphBuilder::MarkOutput(ValueId x, std::string_view name) {
     return;
   }
   Value& value = graph_.values[static_cast<size_t>(x)];
+  if (value.is_output) {
+    Fail(absl::InvalidArgumentError(
+        absl::StrCat("output ", Text(name), " is the output ", value.name, " already")));
+    return;
+  }
   value.is_output = true;
   value.name = std::string(name);
 }

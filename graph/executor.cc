@@ -19,7 +19,7 @@ absl::Status Executor::SetInput(const Plan& plan, std::string_view name, const v
                                 int64_t bytes) {
   for (const Plan::Port& port : plan.inputs()) {
     if (port.name != name) continue;
-    if (bytes > port.bytes) {
+    if (bytes < 0 || bytes > port.bytes) {
       return absl::InvalidArgumentError(
           absl::StrCat("input ", Text(name), " holds ", port.bytes, " bytes, not ", bytes));
     }
@@ -29,14 +29,18 @@ absl::Status Executor::SetInput(const Plan& plan, std::string_view name, const v
   return absl::OkStatus();
 }
 
+// The source must be ready, and the destination free of work that still uses its old content; when
+// this returns, the copy is made, so that what follows may reuse the source.
 absl::Status Executor::Copy(const Plan::BoundTransfer& transfer) {
   Stream& from = *streams_[static_cast<size_t>(transfer.from)];
   Stream& to = *streams_[static_cast<size_t>(transfer.to)];
   TANDEM_RETURN_IF_ERROR(from.Synchronize());
   if (devices_[static_cast<size_t>(transfer.from)]->info().host_memory) {
-    return to.CopyIn(transfer.dst, transfer.src, transfer.bytes);
+    TANDEM_RETURN_IF_ERROR(to.CopyIn(transfer.dst, transfer.src, transfer.bytes));
+    return to.Synchronize();
   }
   if (devices_[static_cast<size_t>(transfer.to)]->info().host_memory) {
+    TANDEM_RETURN_IF_ERROR(to.Synchronize());
     TANDEM_RETURN_IF_ERROR(from.CopyOut(transfer.dst, transfer.src, transfer.bytes));
     return from.Synchronize();
   }
@@ -48,6 +52,7 @@ absl::Status Executor::Copy(const Plan::BoundTransfer& transfer) {
 }
 
 absl::Status Executor::Run(const Plan& plan) {
+  if (plan.steps().empty()) return absl::FailedPreconditionError("the plan is not bound to memory");
   for (const Plan::Step& step : plan.steps()) {
     for (const Plan::BoundTransfer& transfer : step.transfers) {
       TANDEM_RETURN_IF_ERROR(Copy(transfer));
@@ -61,7 +66,7 @@ absl::Status Executor::Run(const Plan& plan) {
 absl::Status Executor::GetOutput(const Plan& plan, std::string_view name, void* data,
                                  int64_t bytes) {
   TANDEM_ASSIGN_OR_RETURN(const Plan::Port port, plan.output(name));
-  if (bytes > port.bytes) {
+  if (bytes < 0 || bytes > port.bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("output ", Text(name), " holds ", port.bytes, " bytes, not ", bytes));
   }

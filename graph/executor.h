@@ -17,9 +17,10 @@ class Executor {
   static absl::StatusOr<std::unique_ptr<Executor>> Create(std::vector<Device*> devices);
 
   // Copies `bytes` bytes to the start of the input, on each device that reads it. An input that no
-  // node reads is accepted. InvalidArgument if it is smaller than `bytes`.
+  // node reads is accepted. InvalidArgument if it is smaller than `bytes`. The copy may be made
+  // later: `data` must stay as it is until Run returns.
   absl::Status SetInput(const Plan& plan, std::string_view name, const void* data, int64_t bytes);
-  // Runs all steps of a bound plan and waits for the last.
+  // Runs all steps of a plan and waits for the last. FailedPrecondition if it is not bound.
   absl::Status Run(const Plan& plan);
   // Copies the first `bytes` bytes of an output.
   absl::Status GetOutput(const Plan& plan, std::string_view name, void* data, int64_t bytes);

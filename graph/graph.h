@@ -77,7 +77,8 @@ KernelArgs LowerNode(const Graph& graph, const Node& node, RootData&& root_data)
   return Lower(node.attrs, inputs, outputs, static_cast<LiveCount>(view(node.live).data));
 }
 
-// One line for each node: "blk.0.attn_q = linear(x f32[1, 64], w iq4_nl[64, 64])".
+// One line for each node, "blk.0.attn_q: q f32[1, 96] = linear(x f32[1, 64], w iq4_nl[96, 64])",
+// with a dash for an operand that is left out.
 std::string DumpGraph(const Graph& graph);
 std::string DumpNode(const Graph& graph, const Node& node);
 

@@ -51,38 +51,62 @@ void Plan::CollectPorts(std::span<void* const> arenas) {
   }
 }
 
+absl::StatusOr<Plan::Step> Plan::MakeStep(const Segment& segment, const Addresses& addresses,
+                                          void* arena) const {
+  Step step = {segment.device, {}, nullptr};
+  for (const Transfer& t : segment.transfers) {
+    step.transfers.push_back({t.from, t.to, addresses.at({t.root, t.from}),
+                              addresses.at({t.root, t.to}), graph_.StorageBytes(t.root)});
+  }
+  Program program;
+  for (NodeId id : segment.nodes) {
+    const Node& node = graph_.node(id);
+    const size_t i = static_cast<size_t>(id);
+    KernelArgs args = LowerNode(graph_, node, [&](ValueId root) {
+      return addresses.at({root, segment.device});
+    });
+    const Workspace workspace = {static_cast<std::byte*>(arena) + memory_.workspace_offset[i],
+                                 memory_.workspace_bytes[i]};
+    program.calls.push_back({std::move(args), workspace, node.name});
+  }
+  Device& device = *devices_[static_cast<size_t>(segment.device)];
+  TANDEM_ASSIGN_OR_RETURN(step.executable, device.Prepare(std::move(program)));
+  return step;
+}
+
 absl::Status Plan::Bind(std::span<void* const> arenas,
                         const std::function<void*(const Resident&)>& address_of) {
-  const auto arena = [&](int device) {
-    return static_cast<std::byte*>(arenas[static_cast<size_t>(device)]);
-  };
-  std::map<std::pair<ValueId, int>, void*> address;
-  for (const auto& [key, offset] : memory_.offset_of) address[key] = arena(key.second) + offset;
+  if (arenas.size() != devices_.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(arenas.size(), " arenas for ", devices_.size(), " devices"));
+  }
+  const auto arena = [&](int device) { return arenas[static_cast<size_t>(device)]; };
+  for (size_t d = 0; d < arenas.size(); ++d) {
+    if (arenas[d] == nullptr && memory_.arena_bytes[d] > 0) {
+      return absl::InvalidArgumentError(absl::StrCat("no arena on ", devices_[d]->info().name));
+    }
+  }
+  Addresses addresses;
+  for (const auto& [key, offset] : memory_.offset_of) {
+    addresses[key] = static_cast<std::byte*>(arena(key.second)) + offset;
+  }
   for (const auto* residents : {&weights_, &states_}) {
-    for (const Resident& r : *residents) address[{r.root, r.device}] = address_of(r);
+    for (const Resident& r : *residents) {
+      void* address = address_of(r);
+      if (address == nullptr) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(graph_.value(r.root).name, " has no address on ",
+                         devices_[static_cast<size_t>(r.device)]->info().name));
+      }
+      addresses[{r.root, r.device}] = address;
+    }
   }
-  steps_.clear();
+  std::vector<Step> steps;
   for (const Segment& segment : schedule_.segments) {
-    Step step = {segment.device, {}, nullptr};
-    for (const Transfer& t : segment.transfers) {
-      step.transfers.push_back({t.from, t.to, address[{t.root, t.from}], address[{t.root, t.to}],
-                                graph_.StorageBytes(t.root)});
-    }
-    Program program;
-    for (NodeId id : segment.nodes) {
-      const Node& node = graph_.node(id);
-      const size_t i = static_cast<size_t>(id);
-      KernelArgs args = LowerNode(graph_, node, [&](ValueId root) {
-        return address[{root, segment.device}];
-      });
-      const Workspace workspace = {arena(segment.device) + memory_.workspace_offset[i],
-                                   memory_.workspace_bytes[i]};
-      program.calls.push_back({std::move(args), workspace, node.name});
-    }
-    TANDEM_ASSIGN_OR_RETURN(step.executable, devices_[static_cast<size_t>(segment.device)]->Prepare(
-                                                 std::move(program)));
-    steps_.push_back(std::move(step));
+    TANDEM_ASSIGN_OR_RETURN(Step step, MakeStep(segment, addresses, arena(segment.device)));
+    steps.push_back(std::move(step));
   }
+  steps_ = std::move(steps);
   CollectPorts(arenas);
   return absl::OkStatus();
 }

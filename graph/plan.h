@@ -2,10 +2,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,6 +32,7 @@ class Plan {
 
   // Gives addresses to everything and prepares the programs; `arenas` has one address for each
   // device, of at least arena_bytes, which other plans may share as long as one runs at a time.
+  // InvalidArgument for a missing arena or address. After an error the plan is as it was before.
   absl::Status Bind(std::span<void* const> arenas,
                     const std::function<void*(const Resident&)>& address_of);
 
@@ -67,6 +70,11 @@ class Plan {
       : graph_(std::move(graph)), devices_(std::move(devices)) {}
   void CollectResidents();
   void CollectPorts(std::span<void* const> arenas);
+
+  // Where each root lies on each device that uses it.
+  using Addresses = std::map<std::pair<ValueId, int>, void*>;
+  absl::StatusOr<Step> MakeStep(const Segment& segment, const Addresses& addresses,
+                                void* arena) const;
 
   Graph graph_;
   std::vector<Device*> devices_;
