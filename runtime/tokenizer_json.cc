@@ -13,7 +13,9 @@
 namespace tandem {
 namespace {
 
-constexpr size_t kLargestFile = size_t{256} << 20;
+// The largest published tokenizer.json has 35 MB, and none is nested deeper than ten levels.
+constexpr size_t kLargestFile = size_t{64} << 20;
+constexpr int kDeepestNesting = 64;
 // Ids may leave gaps, but a small file must not ask for a large vocabulary.
 constexpr size_t kMostGaps = 1 << 16;
 
@@ -22,7 +24,16 @@ absl::StatusOr<Json> ParseFile(std::string_view text, std::string_view name) {
     return absl::InvalidArgumentError(
         absl::StrCat(Text(name), " has ", text.size(), " bytes; at most ", kLargestFile));
   }
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  bool too_deep = false;
+  const auto keep = [&too_deep](int depth, Json::parse_event_t, const Json&) {
+    too_deep = too_deep || depth > kDeepestNesting;
+    return !too_deep;
+  };
+  Json json = Json::parse(text, keep, /*allow_exceptions=*/false);
+  if (too_deep) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Text(name), " is nested deeper than ", kDeepestNesting, " levels"));
+  }
   if (!json.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(Text(name), " is not a JSON object"));
   }

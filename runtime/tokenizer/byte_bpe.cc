@@ -59,7 +59,9 @@ class ByteBpe : public TokenModel {
     SymbolTable table = InternTokens();
     InternMerges(table);
     for (int byte = 0; byte < 256; ++byte) {
-      byte_symbols_[byte] = Intern(alphabet_.Character(static_cast<uint8_t>(byte)), table);
+      const auto symbol = table.find(alphabet_.Character(static_cast<uint8_t>(byte)));
+      byte_symbols_[byte] = symbol == table.end() ? -1 : symbol->second;
+      lacks_bytes_ = lacks_bytes_ || byte_symbols_[byte] < 0;
     }
     if (spec_.ignore_merges) FillWholePieces();
   }
@@ -99,6 +101,7 @@ class ByteBpe : public TokenModel {
   struct Work {
     MergeScratch scratch;
     std::vector<std::string_view> pieces;
+    std::string known_bytes;
   };
 
   int32_t Intern(const std::string& text, SymbolTable& table) {
@@ -155,6 +158,7 @@ class ByteBpe : public TokenModel {
       const auto whole = whole_pieces_.find(Text(piece));
       if (whole != whole_pieces_.end()) return ids.push_back(whole->second);
     }
+    if (lacks_bytes_ && !spec_.unk_id) piece = KnownBytes(piece, work.known_bytes);
     MergeScratch& scratch = work.scratch;
     scratch.symbols.clear();
     for (size_t i = 0; i < piece.size(); ++i) {
@@ -169,12 +173,24 @@ class ByteBpe : public TokenModel {
     }
   }
 
+  // `piece` without the bytes that the vocabulary does not know at all. What was around them may
+  // merge, as in the tokenizers library.
+  std::string_view KnownBytes(std::string_view piece, std::string& storage) const {
+    storage.clear();
+    for (char byte : piece) {
+      if (byte_symbols_[static_cast<uint8_t>(byte)] >= 0) storage.push_back(byte);
+    }
+    return storage;
+  }
+
+  int32_t TokenOf(int32_t symbol) const { return symbol < 0 ? -1 : token_of_[symbol]; }
+
   // A symbol that is no token falls apart into its bytes; bytes without a token are unknown, or
   // left out where there is no token for that either.
   void Emit(std::string_view bytes, int32_t symbol, std::vector<int32_t>& ids) const {
-    if (token_of_[symbol] >= 0) return ids.push_back(token_of_[symbol]);
+    if (TokenOf(symbol) >= 0) return ids.push_back(token_of_[symbol]);
     for (char byte : bytes) {
-      const int32_t token = token_of_[byte_symbols_[static_cast<uint8_t>(byte)]];
+      const int32_t token = TokenOf(byte_symbols_[static_cast<uint8_t>(byte)]);
       if (token >= 0) {
         ids.push_back(token);
       } else if (spec_.unk_id &&
@@ -187,8 +203,9 @@ class ByteBpe : public TokenModel {
   const TokenizerSpec& spec_;
   const ByteAlphabet alphabet_;
   PreTokenizer pretokenizer_;
-  std::vector<int32_t> token_of_;  // symbol -> token, or -1
-  std::array<int32_t, 256> byte_symbols_{};
+  std::vector<int32_t> token_of_;            // symbol -> token, or -1
+  std::array<int32_t, 256> byte_symbols_{};  // -1 where neither tokens nor merges have the byte
+  bool lacks_bytes_ = false;
   absl::flat_hash_map<uint64_t, MergeResult> merges_;
   absl::flat_hash_map<std::string, int32_t> whole_pieces_;  // raw bytes -> token
 };

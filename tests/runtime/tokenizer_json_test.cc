@@ -133,11 +133,14 @@ TEST(TokenizerJsonTest, RefusesBadConfigs) {
   }
 }
 
-TEST(TokenizerJsonTest, DeepNestingIsRead) {
+TEST(TokenizerJsonTest, RefusesDeepNesting) {
   const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
-  EXPECT_FALSE(ParseTokenizerJson(deep, "").ok());
-  const std::string file = "{\"model\": {\"vocab\": " + deep + "}}";
-  EXPECT_FALSE(ParseTokenizerJson(file, "").ok());
+  for (const std::string& file :
+       {deep, R"({"model": {"vocab": )" + deep + "}}", R"({"model": {"type": )" + deep + "}}",
+        R"({"model": {"vocab": {}, "merges": [)" + deep + "]}}"}) {
+    EXPECT_THAT(std::string(ParseTokenizerJson(file, "").status().message()),
+                HasSubstr("nested deeper than 64 levels"));
+  }
 }
 
 TEST(TokenizerJsonTest, AnInconsistentSpecMakesNoTokenizer) {

@@ -157,10 +157,14 @@ TEST(TokenizerTest, BytesWithoutTokenAreLeftOutOrUnknown) {
   TokenizerSpec spec = ByteSpec();
   spec.tokens['q'] = "";
   EXPECT_THAT(*Make(spec)->Encode("aqqb"), ElementsAre('a', 'b'));
-  spec.unk_id = AddToken(spec, "<unk>", TokenType::kUnknown);
-  EXPECT_THAT(*Make(spec)->Encode("aqqb"), ElementsAre('a', 256, 256, 'b'));
+  const int32_t ab = AddToken(spec, "ab", TokenType::kNormal);
+  spec.merges = {{"a", "b"}};
+  EXPECT_THAT(*Make(spec)->Encode("aqqb"), ElementsAre(ab));
+  const int32_t unknown = AddToken(spec, "<unk>", TokenType::kUnknown);
+  spec.unk_id = unknown;
+  EXPECT_THAT(*Make(spec)->Encode("aqqb"), ElementsAre('a', unknown, unknown, 'b'));
   spec.fuse_unknown = true;
-  EXPECT_THAT(*Make(spec)->Encode("aqqb"), ElementsAre('a', 256, 'b'));
+  EXPECT_THAT(*Make(spec)->Encode("aqqb"), ElementsAre('a', unknown, 'b'));
 }
 
 TEST(TokenizerTest, SentencePiecePutsASpaceBeforeEachFragment) {
