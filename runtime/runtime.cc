@@ -1,1 +1,0 @@
-// Replaced when the first real file of this folder arrives.
