@@ -82,6 +82,7 @@ class Suite {
 
  private:
   bool Wanted(KernelId kernel) const {
+    if (options_.stop_at_failure && !report_.failures.empty()) return false;
     return options_.kernels.empty() || std::ranges::count(options_.kernels, kernel) > 0;
   }
   void RunCase(Case the_case);
