@@ -24,6 +24,12 @@ std::array<int64_t, kMaxRank> StridedStrides(DType dtype, const Shape& shape) {
   return strides;
 }
 
+// Finite numbers in whole blocks can be encoded in every type.
+void Encode(DType dtype, const std::vector<float>& values, std::byte* out) {
+  QuantizeRow(dtype, values.data(), out, static_cast<int64_t>(values.size()), nullptr)
+      .IgnoreError();
+}
+
 }  // namespace
 
 const Storage& Case::StorageOf(const void* address) const {
@@ -85,12 +91,29 @@ void CaseBuilder::Fill(const TensorView& view, int64_t rows, double deviation) {
 }
 
 void CaseBuilder::FillRow(const TensorView& view, std::byte* row, double deviation) {
-  std::normal_distribution<float> normal(0.0f, static_cast<float>(deviation));
+  if (IsQuantized(view.dtype)) return FillQuantizedRow(view, row, deviation);
   std::vector<float> values(view.shape.back());
+  std::normal_distribution<float> normal(0.0f, static_cast<float>(deviation));
   for (float& value : values) value = normal(random_);
-  const auto n = static_cast<int64_t>(values.size());
-  // Finite numbers in whole blocks can be encoded in every type.
-  QuantizeRow(view.dtype, values.data(), row, n, nullptr).IgnoreError();
+  Encode(view.dtype, values, row);
+}
+
+void CaseBuilder::FillQuantizedRow(const TensorView& view, std::byte* row, double deviation) {
+  constexpr int64_t kBlocks = 64;
+  const DTypeInfo& info = GetDTypeInfo(view.dtype);
+  std::vector<std::byte>& blocks = blocks_[{view.dtype, deviation}];
+  if (blocks.empty()) {
+    std::vector<float> values(kBlocks * info.block_size);
+    std::normal_distribution<float> normal(0.0f, static_cast<float>(deviation));
+    for (float& value : values) value = normal(random_);
+    blocks.resize(kBlocks * info.block_bytes);
+    Encode(view.dtype, values, blocks.data());
+  }
+  for (int64_t i = 0; i < view.shape.back() / info.block_size; ++i) {
+    const auto block = static_cast<int64_t>(random_() % kBlocks);
+    std::copy_n(blocks.begin() + block * info.block_bytes, info.block_bytes,
+                row + i * info.block_bytes);
+  }
 }
 
 }  // namespace tandem

@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <random>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/device/kernels.h"
@@ -85,9 +87,12 @@ class CaseBuilder {
   // Sets rows [0, rows) of the first dimension.
   void Fill(const TensorView& view, int64_t rows, double deviation);
   void FillRow(const TensorView& view, std::byte* row, double deviation);
+  void FillQuantizedRow(const TensorView& view, std::byte* row, double deviation);
 
   Case case_;
   std::mt19937 random_;
+  // Encoded blocks that rows of this type are made of, as encoding takes most of a case's time.
+  std::map<std::pair<DType, double>, std::vector<std::byte>> blocks_;
 };
 
 }  // namespace tandem

@@ -28,8 +28,8 @@ constexpr Heads kHeads[] = {
     {"absorbed latent", 16, 1, 576, 512, 0},
     {"absorbed latent, rotated first", 4, 1, 160, 128, 32},
     {"values in grouped keys", 6, 2, 96, 32, 64},
-    {"expanded latent", 4, 1, 96, 64, -1, 128},
-    {"expanded latent, transposed", 3, 1, 192, 128, -1, 256, true},
+    {"expanded latent", 4, 1, 96, 64, -1, 96},
+    {"expanded latent, transposed", 3, 1, 96, 32, -1, 64, true},
 };
 
 // Rows and keys of up to four sequences; those from `live` on are not in use.
@@ -45,7 +45,7 @@ constexpr Sequences kSequences[] = {
     {"prompt", {{{70, 70}}}, 1, 1},
     {"mixed, 3 of 4 live", {{{1, 257}, {33, 33}, {5, 520}, {2, 9}}}, 4, 3},
     {"an empty sequence", {{{3, 130}, {0, 0}, {2, 2}}}, 3, 3},
-    {"long", {{{1, 3000}, {2, 2049}}}, 2, 2},
+    {"long", {{{1, 3000}, {2, 1025}}}, 2, 2},
 };
 
 struct Options {

@@ -17,6 +17,7 @@ namespace tandem {
 struct ConformanceOptions {
   std::vector<KernelId> kernels;  // which to check; empty: all
   uint32_t seed = 1;              // of the numbers in the tensors
+  bool stop_at_failure = false;   // leave out the cases after the first that fails
 };
 
 struct KernelReport {

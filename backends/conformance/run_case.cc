@@ -1,6 +1,7 @@
 #include "backends/conformance/run_case.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "backends/conformance/bind.h"
@@ -70,6 +71,7 @@ absl::Status CaseRun::Prepare() {
         absl::StrCat("Supports agrees but Prepare fails: ", executable.status().message()));
   }
   executable_ = *std::move(executable);
+  for (Piece& piece : pieces_) piece.frozen = FrozenRanges(piece.writable);
   return absl::OkStatus();
 }
 
@@ -107,12 +109,25 @@ absl::Status CaseRun::Run(std::byte workspace_fill) {
   return CheckUntouched();
 }
 
+std::vector<CaseRun::Range> CaseRun::FrozenRanges(const std::vector<bool>& writable) {
+  std::vector<Range> ranges;
+  auto begin = std::find(writable.begin(), writable.end(), false);
+  while (begin != writable.end()) {
+    const auto end = std::find(begin, writable.end(), true);
+    ranges.push_back({begin - writable.begin(), end - writable.begin()});
+    begin = std::find(end, writable.end(), false);
+  }
+  return ranges;
+}
+
 absl::Status CaseRun::CheckUntouched() const {
   for (const Piece& piece : pieces_) {
-    for (size_t i = 0; i < piece.before.size(); ++i) {
-      if (piece.before[i] == piece.after[i] || piece.writable[i]) continue;
+    for (const auto [begin, end] : piece.frozen) {
+      const auto range = std::span(piece.before).subspan(begin, end - begin);
+      const auto changed = std::ranges::mismatch(range, std::span(piece.after).subspan(begin)).in1;
+      if (changed == range.end()) continue;
       return absl::InternalError(absl::StrCat(
-          "writes byte ", static_cast<int64_t>(i) - kGuardBytes,
+          "writes byte ", begin + (changed - range.begin()) - kGuardBytes,
           piece.host == nullptr ? " of a workspace of " : " of a tensor's memory of ",
           static_cast<int64_t>(piece.before.size()) - 2 * kGuardBytes, ", which is no output"));
     }

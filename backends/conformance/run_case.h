@@ -25,12 +25,17 @@ class CaseRun {
   const std::byte* After(const void* address) const;
 
  private:
+  // Bytes [begin, end) of a piece.
+  struct Range {
+    int64_t begin, end;
+  };
   struct Piece {
-    std::vector<std::byte> before, after;
-    std::unique_ptr<Buffer> buffer;
-    int64_t offset = 0;               // of the image in the buffer, for alignment
-    std::vector<bool> writable;       // for each byte
     const std::byte* host = nullptr;  // address in the case; null for a workspace
+    std::vector<std::byte> before, after;
+    std::vector<bool> writable;  // for each byte
+    std::vector<Range> frozen;   // runs of bytes that are not writable
+    std::unique_ptr<Buffer> buffer;
+    int64_t offset = 0;  // of the image in the buffer, for alignment
     std::byte* device() const { return static_cast<std::byte*>(buffer->data()) + offset; }
   };
 
@@ -39,6 +44,7 @@ class CaseRun {
   absl::Status AddWorkspace(Call& call);
   absl::Status Prepare();
   void MarkWritable(const TensorView& view);
+  static std::vector<Range> FrozenRanges(const std::vector<bool>& writable);
   Piece& PieceOf(const void* address);
   absl::Status CheckUntouched() const;
 

@@ -89,6 +89,7 @@ class Device {
 // What the opener of a device may ask for.
 struct DeviceOptions {
   int threads = 0;  // CPU threads; 0: one for each core
+  int index = 0;    // which of several devices of the kind: 1 for "cuda:1"
 };
 
 }  // namespace tandem

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "absl/base/options.h"
+#include "absl/strings/str_cat.h"
 #include "backends/device/device.h"
 
 #define TANDEM_EXPORT extern "C" __attribute__((visibility("default")))
@@ -40,10 +41,10 @@ inline std::string AbiString() {
   return absl::StrCat(
       "tandem contract ", kContractVersion, "; c++ abi ", __GXX_ABI_VERSION, "; libstdc++ cxx11 ",
       _GLIBCXX_USE_CXX11_ABI, "; abseil ", TANDEM_STRING(ABSL_OPTION_INLINE_NAMESPACE_NAME),
-      " string_view ", ABSL_OPTION_USE_STD_STRING_VIEW, "; sizes ", sizeof(TensorView), ' ',
-      sizeof(KernelArgs), ' ', sizeof(AttentionArgs), ' ', sizeof(ExpertsArgs), ' ',
-      sizeof(RouteArgs), ' ', sizeof(Call), ' ', sizeof(Program), ' ', sizeof(DeviceInfo), ' ',
-      sizeof(DeviceOptions), ' ', sizeof(absl::StatusOr<std::unique_ptr<Device>>));
+      " string_view ", ABSL_OPTION_USE_STD_STRING_VIEW, "; sizes ", sizeof(TensorView), " ",
+      sizeof(KernelArgs), " ", sizeof(AttentionArgs), " ", sizeof(ExpertsArgs), " ",
+      sizeof(RouteArgs), " ", sizeof(Call), " ", sizeof(Program), " ", sizeof(DeviceInfo), " ",
+      sizeof(DeviceOptions), " ", sizeof(absl::StatusOr<std::unique_ptr<Device>>));
 }
 
 }  // namespace tandem
