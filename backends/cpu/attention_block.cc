@@ -60,7 +60,8 @@ void UpdateRow(float* scores, const Partial& partial, int64_t r) {
   partial.sum[r] += Sum(sum);
 }
 
-// values[r] += sum_k weights[r][k] v[k] for kRows rows, 16 columns at a time.
+// values[r] += sum_k weights[r][k] v[k] for kRows rows, 16 columns at a time; keys of the tile that
+// no row sees may never have been written.
 template <int kRows>
 void AddValues(const KeyTile& tile, const float* weights, float* values, int64_t stride) {
   for (int64_t d = 0; d < stride; d += 16) {
@@ -83,6 +84,20 @@ void AddValues(const KeyTile& tile, const float* weights, float* values, int64_t
       Store(values + r * stride + d + 8, sums[r][1]);
     }
   }
+}
+
+// AddValues for the part of a tile that some of the rows sees.
+template <int kRows>
+void AddVisible(const BlockRows& rows, int64_t first, const KeyTile& tile, const float* weights,
+                const Partial& partial) {
+  const KeyRange seen = rows.Visible(first, kRows, {tile.first_key, tile.first_key + tile.count});
+  const int64_t skipped = seen.low - tile.first_key;
+  KeyTile part = tile;
+  part.count = seen.high - seen.low;
+  part.values += skipped * tile.value_stride;
+  if (part.count == 0) return;
+  AddValues<kRows>(part, weights + skipped, partial.values + first * partial.stride,
+                   partial.stride);
 }
 
 // out = out a + x b
@@ -145,10 +160,16 @@ BlockRows::BlockRows(const AttentionArgs& a, const QueryBlock& block)
   }
 }
 
-bool BlockRows::SeesAny(int64_t first_key, int64_t keys) const {
-  return std::any_of(rows, rows + count, [=](const QueryBlock::Row& row) {
-    return std::max(row.low, first_key) < std::min(row.high, first_key + keys);
-  });
+KeyRange BlockRows::Visible(int64_t first, int64_t n, KeyRange among) const {
+  KeyRange seen = {among.high, among.low};
+  for (int64_t r = first; r < first + n; ++r) {
+    const int64_t low = std::max(rows[r].low, among.low);
+    const int64_t high = std::min(rows[r].high, among.high);
+    if (low >= high) continue;
+    seen = {std::min(seen.low, low), std::max(seen.high, high)};
+  }
+  if (seen.low >= seen.high) return {among.low, among.low};
+  return seen;
 }
 
 void AddTile(const BlockRows& rows, const KeyTile& tile, float* scores, const Partial& partial) {
@@ -174,7 +195,7 @@ void AddTile(const BlockRows& rows, const KeyTile& tile, float* scores, const Pa
   }
   int64_t r = 0;
   for (; r + 4 <= rows.count; r += 4) {
-    AddValues<4>(tile, out[r], partial.values + r * partial.stride, partial.stride);
+    AddVisible<4>(rows, r, tile, out[r], partial);
   }
   for (; r < rows.count; ++r) {
     AddValues<1>(tile, out[r], partial.values + r * partial.stride, partial.stride);

@@ -24,6 +24,10 @@ Sequence GetSequence(const AttentionArgs& args, int64_t index);
 const std::byte* KeyRow(const AttentionArgs& args, const TensorView& cache, int64_t seq,
                         int64_t key, int64_t head);
 
+struct KeyRange {
+  int64_t low, high;  // [low, high)
+};
+
 // Query rows that read the same key head: row r is token r / heads, head first_head + r % heads.
 struct QueryBlock {
   int64_t seq = 0;
@@ -58,7 +62,7 @@ struct Partial {
   void Clear(int64_t rows) const;
 };
 
-// Keys [first_key, first_key + count) as floats.
+// Keys [first_key, first_key + count) as floats. Those that no row sees may be anything.
 struct KeyTile {
   int64_t first_key, count;
   const float* keys;
@@ -75,7 +79,8 @@ struct BlockRows {
   const std::byte* queries[kBlockRows];
 
   BlockRows(const AttentionArgs& args, const QueryBlock& block);
-  bool SeesAny(int64_t first_key, int64_t count) const;
+  // The keys from the first to the last that rows [first, first + n) see among these.
+  KeyRange Visible(int64_t first, int64_t n, KeyRange among) const;
 };
 
 // Adds a tile to the state. `scores` has room for [rows, kTileKeys].

@@ -229,7 +229,8 @@ void Attend(const Plan& p, int64_t item, const Lane& lane) {
   for (int64_t key = 0; key < turn.keys; key += kTileKeys) {
     const int64_t count = std::min(kTileKeys, turn.keys - key);
     const int64_t first_key = turn.chunk * kChunkKeys + key;
-    if (!rows.SeesAny(first_key, count)) continue;
+    const KeyRange seen = rows.Visible(0, rows.count, {first_key, first_key + count});
+    if (seen.low == seen.high) continue;
     AddTile(rows,
             {first_key, count, p.Keys(head, key), p.widths.key_stride(), p.Values(head, key),
              p.widths.value_stride()},

@@ -146,25 +146,32 @@ int StartRun(const Plan& p) {
   return static_cast<int>(std::min(pieces, p.layout.lanes));
 }
 
-KeyTile LoadTile(const Plan& p, const QueryBlock& block, int64_t first, int64_t count,
-                 const Lane& lane) {
-  const AttentionArgs& a = p.args;
-  const int64_t key_width = a.q.dim(2), value_width = a.out.dim(2);
-  KeyTile tile = {
-      first, count, lane.keys, PaddedFloats(key_width), lane.values, PaddedFloats(value_width)};
-  const int64_t head = block.first_head / block.heads;
-  for (int64_t k = 0; k < count; ++k) {
-    p.decode_key(KeyRow(a, a.k, block.seq, first + k, head), 0, key_width,
-                 lane.keys + k * tile.key_stride);
-    if (SharesKeys(a)) continue;
-    p.decode_value(KeyRow(a, a.v, block.seq, first + k, head), 0, value_width,
-                   lane.values + k * tile.value_stride);
-  }
-  if (SharesKeys(a)) {
-    tile.values = lane.keys + a.v_from_k_offset;
+// A tile in the scratch of a lane.
+KeyTile LaneTile(const Plan& p, const Lane& lane) {
+  KeyTile tile = {.keys = lane.keys,
+                  .key_stride = PaddedFloats(p.args.q.dim(2)),
+                  .values = lane.values,
+                  .value_stride = PaddedFloats(p.args.out.dim(2))};
+  if (SharesKeys(p.args)) {
+    tile.values = lane.keys + p.args.v_from_k_offset;
     tile.value_stride = tile.key_stride;
   }
   return tile;
+}
+
+// Decodes the keys that are seen; `first` is the first of the tile.
+void LoadKeys(const Plan& p, const QueryBlock& block, KeyRange seen, int64_t first,
+              const Lane& lane) {
+  const AttentionArgs& a = p.args;
+  const int64_t key_width = a.q.dim(2), value_width = a.out.dim(2);
+  const int64_t head = block.first_head / block.heads;
+  for (int64_t key = seen.low; key < seen.high; ++key) {
+    p.decode_key(KeyRow(a, a.k, block.seq, key, head), 0, key_width,
+                 lane.keys + (key - first) * PaddedFloats(key_width));
+    if (SharesKeys(a)) continue;
+    p.decode_value(KeyRow(a, a.v, block.seq, key, head), 0, value_width,
+                   lane.values + (key - first) * PaddedFloats(value_width));
+  }
 }
 
 void ComputeChunk(const Plan& p, const QueryBlock& block, const BlockRows& rows, int64_t chunk,
@@ -174,8 +181,13 @@ void ComputeChunk(const Plan& p, const QueryBlock& block, const BlockRows& rows,
   const int64_t end = std::min(begin + kChunkKeys, GetSequence(p.args, block.seq).keys);
   for (int64_t key = begin; key < end; key += kTileKeys) {
     const int64_t count = std::min(kTileKeys, end - key);
-    if (!rows.SeesAny(key, count)) continue;
-    AddTile(rows, LoadTile(p, block, key, count, lane), lane.scores, partial);
+    const KeyRange seen = rows.Visible(0, rows.count, {key, key + count});
+    if (seen.low == seen.high) continue;
+    KeyTile tile = LaneTile(p, lane);
+    tile.first_key = key;
+    tile.count = count;
+    LoadKeys(p, block, seen, key, lane);
+    AddTile(rows, tile, lane.scores, partial);
   }
 }
 

@@ -1,9 +1,9 @@
 #include "backends/cpu/decode.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "backends/cpu/formats.h"
+#include "backends/device/quant.h"
 
 namespace tandem {
 namespace {
@@ -75,38 +75,11 @@ void EncodeBf16(const float* x, int64_t n, std::byte* row) {
   Encode16(x, n, row, [](F32x8 v) { return ToBf16(v); });
 }
 
-// d = max |x| / 127, quants rounded to nearest.
-void EncodeQ8_0(const float* x, int64_t n, std::byte* row) {
-  for (int64_t i = 0; i < n; i += kGroup, row += Q8_0Format::kBytes) {
-    F32x8 largest = Zero();
-    for (int j = 0; j < kGroup; j += 8) largest = Max(largest, Abs(Load(x + i + j)));
-    const float d = Largest(largest) / 127.0f;
-    const uint16_t half = ToF16(d);
-    std::memcpy(row, &half, 2);
-    for (int j = 0; j < kGroup; ++j) {
-      const float scaled = d > 0 ? std::round(x[i + j] * (1.0f / d)) : 0.0f;
-      row[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::clamp(scaled, -127.0f, 127.0f)));
-    }
-  }
-}
-
-// d = m / -8 where m is the element of largest magnitude, so that m becomes quant 0.
-void EncodeQ4_0(const float* x, int64_t n, std::byte* row) {
-  for (int64_t i = 0; i < n; i += kGroup, row += Q4_0Format::kBytes) {
-    const float* block = x + i;
-    const float m = *std::max_element(block, block + kGroup,
-                                      [](float a, float b) { return std::fabs(a) < std::fabs(b); });
-    const float d = m / -8.0f;
-    const float inverse = d != 0 ? 1.0f / d : 0.0f;
-    const uint16_t half = ToF16(d);
-    std::memcpy(row, &half, 2);
-    auto quant = [&](int j) {
-      return static_cast<int>(std::clamp(block[j] * inverse + 8.5f, 0.0f, 15.0f));
-    };
-    for (int j = 0; j < 16; ++j) {
-      row[2 + j] = static_cast<std::byte>(quant(j) | quant(j + 16) << 4);
-    }
-  }
+// Blocks have one encoder for all devices, which decides about ties and numbers that are not
+// finite.
+template <DType kType>
+void EncodeBlocks(const float* x, int64_t n, std::byte* row) {
+  QuantizeRowOnePass(kType, x, row, n).IgnoreError();  // fails for other types only
 }
 
 }  // namespace
@@ -128,9 +101,9 @@ EncodeFn* FindEncoder(DType type) {
     case DType::kBF16:
       return &EncodeBf16;
     case DType::kQ8_0:
-      return &EncodeQ8_0;
+      return &EncodeBlocks<DType::kQ8_0>;
     case DType::kQ4_0:
-      return &EncodeQ4_0;
+      return &EncodeBlocks<DType::kQ4_0>;
     default:
       return nullptr;
   }
