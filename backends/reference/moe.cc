@@ -13,8 +13,11 @@ namespace {
 
 using Ids = std::vector<int64_t>;
 
+// The exponentials here are of one kind for all elements, where Eigen's depend on the position, so
+// that equal logits give equal scores.
 Vector Softmax(const Vector& logits) {
-  const Vector e = (logits.array() - logits.maxCoeff()).exp();
+  const double largest = logits.maxCoeff();
+  const Vector e = logits.unaryExpr([largest](double x) { return std::exp(x - largest); });
   return e / e.sum();
 }
 
@@ -23,7 +26,7 @@ Vector Gate(Gating gating, const Vector& logits) {
     case Gating::kSoftmax:
       return Softmax(logits);
     case Gating::kSigmoid:
-      return 1.0 / (1.0 + (-logits.array()).exp());
+      return logits.unaryExpr([](double x) { return 1.0 / (1.0 + std::exp(-x)); });
     case Gating::kTopKSoftmax:
       return logits;
   }

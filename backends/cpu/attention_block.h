@@ -1,0 +1,99 @@
+// Softmax attention of a block of query rows over tiles of keys: the part that all forms share.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/device/kernels.h"
+
+namespace tandem {
+
+inline constexpr int64_t kChunkKeys = 256;  // keys whose partial result is merged as one
+inline constexpr int64_t kTileKeys = 32;    // keys in registers and the first cache at a time
+inline constexpr int64_t kBlockRows = 64;   // most query rows that share a tile
+inline constexpr int64_t kPad = 16;         // rows of floats in scratch are padded to this
+
+inline int64_t PaddedFloats(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+// Run-time view of the sequences.
+struct Sequence {
+  int64_t first_token, tokens, keys;
+};
+int64_t LiveSequences(const AttentionArgs& args);
+Sequence GetSequence(const AttentionArgs& args, int64_t index);
+// Row of key `key` of sequence `seq` in a cache.
+const std::byte* KeyRow(const AttentionArgs& args, const TensorView& cache, int64_t seq,
+                        int64_t key, int64_t head);
+
+struct KeyRange {
+  int64_t low, high;  // [low, high)
+};
+
+// Query rows that read the same key head: row r is token r / heads, head first_head + r % heads.
+struct QueryBlock {
+  int64_t seq = 0;
+  int64_t first_head = 0, heads = 1;
+  int64_t first_row = 0, rows = 0;  // rows of this block
+
+  struct Row {
+    int64_t token, head;  // of the step
+    int64_t low, high;    // sees keys [low, high)
+  };
+  Row At(const AttentionArgs& args, const Sequence& sequence, int64_t r) const;
+};
+
+// The chunks that some row of the block sees, [first, last).
+struct ChunkRange {
+  int64_t first, last;
+  int64_t size() const { return last - first; }
+};
+ChunkRange VisibleChunks(const AttentionArgs& args, const QueryBlock& block);
+
+// Softmax state of rows: largest score, sum of exp(score - largest), sum of exp(...) v.
+struct Partial {
+  float* largest;  // [rows]
+  float* sum;      // [rows]
+  float* values;   // [rows, stride]
+  int64_t stride;
+
+  static int64_t Floats(int64_t rows, int64_t stride) { return rows * (stride + 2); }
+  static Partial At(float* data, int64_t rows, int64_t stride) {
+    return {data, data + rows, data + 2 * rows, stride};
+  }
+  void Clear(int64_t rows) const;
+};
+
+// Keys [first_key, first_key + count) as floats. Those that no row sees may be anything.
+struct KeyTile {
+  int64_t first_key, count;
+  const float* keys;
+  int64_t key_stride;  // floats
+  const float* values;
+  int64_t value_stride;  // floats; rows may be read up to a multiple of kPad
+};
+
+// The rows of a block with the addresses of their queries.
+struct BlockRows {
+  const AttentionArgs* args;
+  int64_t count;
+  QueryBlock::Row rows[kBlockRows];
+  const std::byte* queries[kBlockRows];
+
+  BlockRows(const AttentionArgs& args, const QueryBlock& block);
+  // The keys from the first to the last that rows [first, first + n) see among these.
+  KeyRange Visible(int64_t first, int64_t n, KeyRange among) const;
+};
+
+// Adds a tile to the state. `scores` has room for [rows, kTileKeys].
+void AddTile(const BlockRows& rows, const KeyTile& tile, float* scores, const Partial& partial);
+
+// The state of one row that chunks are merged into, in order; its values are the row of `out`.
+struct RunningRow {
+  float largest, sum;
+};
+void MergeChunk(const AttentionArgs& args, const QueryBlock::Row& row, const Partial& partial,
+                int64_t r, RunningRow& running);
+// Divides by the sum, sinks included, and writes the log-sum-exp.
+void FinishRow(const AttentionArgs& args, const QueryBlock::Row& row, const RunningRow& running);
+RunningRow EmptyRow();
+
+}  // namespace tandem

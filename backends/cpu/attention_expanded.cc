@@ -1,0 +1,299 @@
+#include "backends/cpu/attention_expanded.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "backends/cpu/attention_block.h"
+#include "backends/cpu/decode.h"
+#include "backends/cpu/product.h"
+#include "backends/cpu/simd.h"
+#include "backends/cpu/split.h"
+
+namespace tandem {
+namespace {
+
+constexpr int64_t kMostLanes = 32;
+constexpr int64_t kLatents = 16;     // expanded together
+constexpr int64_t kDecodedRows = 4;  // of k_up and v_up
+constexpr int64_t kUsualBytes = 64 << 20;
+
+struct Widths {
+  int64_t key, value, row, latent, plain;  // row: latent and rotated; plain: key less rotated
+  explicit Widths(const AttentionArgs& a)
+      : key(a.q.dim(2)),
+        value(a.out.dim(2)),
+        row(a.k.dim(3)),
+        latent(a.expansion.v_up.dim(2)),
+        plain(key - (row - latent)) {}
+  int64_t key_stride() const { return PaddedFloats(key); }
+  int64_t value_stride() const { return PaddedFloats(value); }
+  int64_t latent_stride() const { return PaddedFloats(row); }
+};
+
+// Scratch of a lane: for the expansion, or for the attention.
+struct Lane {
+  float *latents, *weights;  // [kLatents, row], [kDecodedRows, latent or plain]
+  float *scores, *partial;
+
+  Lane(const AttentionArgs& a, Carver& carver) {
+    const Widths w(a);
+    latents = carver.Take<float>(kLatents * w.latent_stride());
+    weights = carver.Take<float>(kDecodedRows * PaddedFloats(std::max(w.latent, w.plain)));
+    scores = carver.Take<float>(kBlockRows * kTileKeys);
+    partial = carver.Take<float>(Partial::Floats(kBlockRows, w.value_stride()));
+  }
+};
+
+int64_t LaneBytes(const AttentionArgs& a) {
+  Carver carver(nullptr);
+  Lane lane(a, carver);
+  return carver.bytes();
+}
+
+// The loops over sequences, groups of heads and chunks; each turn is one round of the phases.
+struct Turn {
+  int64_t seq, first_head, chunk;
+  int64_t heads;         // of this group
+  ChunkRange chunks;     // of the sequence
+  int64_t tokens, keys;  // of the sequence; keys: in this chunk
+  bool done;
+};
+
+struct Parts {
+  Turn* turn;
+  RunningRow* running;  // [heads, T]
+  float* keys;          // [heads, kChunkKeys, key]
+  float* values;        // [heads, kChunkKeys, value]
+  std::byte* lanes;
+  int64_t bytes;
+
+  Parts(const AttentionArgs& a, int64_t heads, int64_t lane_count, void* data) {
+    const Widths w(a);
+    Carver carver(data);
+    turn = carver.Take<Turn>(1);
+    running = carver.Take<RunningRow>(heads * a.q.dim(0));
+    keys = carver.Take<float>(heads * kChunkKeys * w.key_stride());
+    values = carver.Take<float>(heads * kChunkKeys * w.value_stride());
+    lanes = carver.Take<std::byte>(lane_count * LaneBytes(a));
+    bytes = carver.bytes();
+  }
+};
+
+struct Plan {
+  AttentionArgs args;
+  Widths widths;
+  ExpandedLayout layout;
+  Parts parts;
+  DecodeFn* decode_latent;
+
+  Plan(const AttentionArgs& a, void* workspace)
+      : args(a),
+        widths(a),
+        layout(a),
+        parts(a, layout.heads, layout.lanes, workspace),
+        decode_latent(FindDecoder(a.k.dtype)) {}
+
+  Turn& turn() const { return *parts.turn; }
+  Lane lane(int index) const {
+    Carver carver(parts.lanes + index * LaneBytes(args));
+    return Lane(args, carver);
+  }
+  float* Keys(int64_t head, int64_t key) const {
+    return parts.keys + (head * kChunkKeys + key) * widths.key_stride();
+  }
+  float* Values(int64_t head, int64_t key) const {
+    return parts.values + (head * kChunkKeys + key) * widths.value_stride();
+  }
+  int64_t key_tiles() const { return CeilDiv(turn().keys, kLatents); }
+  int64_t row_blocks() const { return CeilDiv(turn().tokens, kBlockRows); }
+};
+
+// Fills in what follows from the sequence, the group and the chunk.
+void EnterTurn(const Plan& p) {
+  Turn& turn = p.turn();
+  const AttentionArgs& a = p.args;
+  turn.done = turn.seq >= LiveSequences(a);
+  if (turn.done) return;
+  const Sequence s = GetSequence(a, turn.seq);
+  turn.tokens = s.tokens;
+  turn.heads = std::min(p.layout.heads, a.q.dim(1) - turn.first_head);
+  turn.chunks = VisibleChunks(a, {.seq = turn.seq, .rows = s.tokens});
+  turn.chunk = std::max(turn.chunk, turn.chunks.first);
+  turn.keys = std::clamp<int64_t>(s.keys - turn.chunk * kChunkKeys, 0, kChunkKeys);
+}
+
+void NextTurn(const Plan& p) {
+  Turn& turn = p.turn();
+  if (++turn.chunk < turn.chunks.last) return EnterTurn(p);
+  turn.chunk = 0;
+  turn.first_head += turn.heads;
+  if (turn.first_head >= p.args.q.dim(1)) {
+    turn.first_head = 0;
+    ++turn.seq;
+  }
+  EnterTurn(p);
+}
+
+// out[c] = w column c for rows of weights of any type, in f32.
+void ProjectLatents(const std::byte* weights, const TensorView& w, const Lane& lane,
+                    ProductTile tile) {
+  const int64_t stride = w.strides[1];
+  if (!IsQuantized(w.dtype)) {
+    tile.weights = weights;
+    tile.stride = stride;
+    return FindProduct(w.dtype)(tile);
+  }
+  DecodeFn* decode = FindDecoder(w.dtype);
+  const int64_t rows = tile.rows;
+  float* out[kLatents];
+  tile.weights = reinterpret_cast<const std::byte*>(lane.weights);
+  tile.stride = PaddedFloats(tile.in) * static_cast<int64_t>(sizeof(float));
+  for (int64_t first = 0; first < rows; first += kDecodedRows) {
+    ProductTile part = tile;
+    part.rows = std::min(kDecodedRows, rows - first);
+    part.out = out;
+    for (int64_t r = 0; r < part.rows; ++r) {
+      decode(weights + (first + r) * stride, 0, tile.in, lane.weights + r * PaddedFloats(tile.in));
+    }
+    for (int64_t c = 0; c < tile.count; ++c) out[c] = tile.out[c] + first;
+    FindProduct(DType::kF32)(part);
+  }
+}
+
+// out[c] = sum_l column[c][l] row l, for k_up stored with its inputs as rows.
+void ProjectTransposed(const std::byte* weights, const TensorView& w, const Lane& lane,
+                       const ProductTile& tile) {
+  DecodeFn* decode = FindDecoder(w.dtype);
+  for (int64_t c = 0; c < tile.count; ++c) std::fill_n(tile.out[c], tile.rows, 0.0f);
+  for (int64_t l = 0; l < tile.in; ++l) {
+    decode(weights + l * w.strides[1], 0, tile.rows, lane.weights);
+    for (int64_t c = 0; c < tile.count; ++c) {
+      const float x = reinterpret_cast<const float*>(tile.columns[c])[l];
+      float* out = tile.out[c];
+      int64_t i = 0;
+      for (; i + 8 <= tile.rows; i += 8) {
+        const simd::F32x8 row = simd::Load(lane.weights + i);
+        simd::Store(out + i, simd::Fma(simd::Set(x), row, simd::Load(out + i)));
+      }
+      for (; i < tile.rows; ++i) out[i] = __builtin_fmaf(x, lane.weights[i], out[i]);
+    }
+  }
+}
+
+// Expands kLatents keys of the chunk for one head.
+void Expand(const Plan& p, int64_t item, const Lane& lane) {
+  const AttentionArgs& a = p.args;
+  const Turn& turn = p.turn();
+  const Widths& w = p.widths;
+  const int64_t head = item / p.key_tiles(), first = item % p.key_tiles() * kLatents;
+  const int64_t count = std::min(kLatents, turn.keys - first);
+  const std::byte* columns[kLatents];
+  float *keys[kLatents], *values[kLatents];
+  for (int64_t c = 0; c < count; ++c) {
+    float* latent = lane.latents + c * w.latent_stride();
+    const int64_t key = turn.chunk * kChunkKeys + first + c;
+    p.decode_latent(KeyRow(a, a.k, turn.seq, key, 0), 0, w.row, latent);
+    columns[c] = reinterpret_cast<const std::byte*>(latent);
+    keys[c] = p.Keys(head, first + c);
+    values[c] = p.Values(head, first + c);
+    std::copy_n(latent + w.latent, w.row - w.latent, keys[c] + w.plain);
+  }
+  ProductTile tile = {
+      .rows = w.plain, .in = w.latent, .columns = columns, .out = keys, .count = count};
+  const int64_t h = turn.first_head + head;
+  const LatentExpansion& e = a.expansion;
+  if (e.k_transposed) {
+    ProjectTransposed(e.k_up.row(h), e.k_up, lane, tile);
+  } else {
+    ProjectLatents(e.k_up.row(h), e.k_up, lane, tile);
+  }
+  tile.rows = w.value;
+  tile.out = values;
+  ProjectLatents(e.v_up.row(h), e.v_up, lane, tile);
+}
+
+// One chunk of keys for a block of tokens of one head.
+void Attend(const Plan& p, int64_t item, const Lane& lane) {
+  const AttentionArgs& a = p.args;
+  const Turn& turn = p.turn();
+  const int64_t head = item / p.row_blocks(), first = item % p.row_blocks() * kBlockRows;
+  const QueryBlock block = {.seq = turn.seq,
+                            .first_head = turn.first_head + head,
+                            .first_row = first,
+                            .rows = std::min(kBlockRows, turn.tokens - first)};
+  const BlockRows rows(a, block);
+  RunningRow* running = p.parts.running + head * a.q.dim(0) + first;
+  if (turn.chunk == turn.chunks.first) std::fill_n(running, rows.count, EmptyRow());
+  const Partial partial = Partial::At(lane.partial, kBlockRows, p.widths.value_stride());
+  partial.Clear(rows.count);
+  for (int64_t key = 0; key < turn.keys; key += kTileKeys) {
+    const int64_t count = std::min(kTileKeys, turn.keys - key);
+    const int64_t first_key = turn.chunk * kChunkKeys + key;
+    const KeyRange seen = rows.Visible(0, rows.count, {first_key, first_key + count});
+    if (seen.low == seen.high) continue;
+    AddTile(rows,
+            {first_key, count, p.Keys(head, key), p.widths.key_stride(), p.Values(head, key),
+             p.widths.value_stride()},
+            lane.scores, partial);
+  }
+  const bool last = turn.chunk + 1 >= turn.chunks.last;
+  for (int64_t r = 0; r < rows.count; ++r) {
+    MergeChunk(a, rows.rows[r], partial, r, running[r]);
+    if (last) FinishRow(a, rows.rows[r], running[r]);
+  }
+}
+
+// Chunks of a phase: each lane takes every n-th of `items`.
+template <typename Items, typename Do>
+Phase LanePhase(const std::shared_ptr<const Plan>& plan, Items items, Do work) {
+  auto lanes = [plan, items] {
+    return static_cast<int>(std::min<int64_t>(items(*plan), plan->layout.lanes));
+  };
+  Phase phase;
+  phase.chunks = static_cast<int>(plan->layout.lanes);
+  phase.begin = lanes;
+  phase.run = [plan, items, work, lanes](int index) {
+    const Lane lane = plan->lane(index);
+    const int64_t end = items(*plan), step = lanes();
+    for (int64_t item = index; item < end; item += step) work(*plan, item, lane);
+  };
+  return phase;
+}
+
+}  // namespace
+
+ExpandedLayout::ExpandedLayout(const AttentionArgs& a) {
+  least_bytes = Parts(a, 1, 1, nullptr).bytes;
+  if (least_bytes > a.workspace_limit) return;
+  const int64_t limit = std::min(a.workspace_limit, std::max(kUsualBytes, least_bytes));
+  const int64_t per_head = Parts(a, 2, 1, nullptr).bytes - least_bytes;
+  const int64_t spare = limit - least_bytes;
+  // A quarter of what is left for lanes, the rest for heads.
+  lanes = 1 + std::clamp<int64_t>(spare / 4 / LaneBytes(a), 0, kMostLanes - 1);
+  heads = (spare - (lanes - 1) * LaneBytes(a)) / (per_head + 64) + 1;
+  heads = std::min(heads, a.q.dim(1));
+  bytes = Parts(a, heads, lanes, nullptr).bytes;
+}
+
+void PlanExpanded(const AttentionArgs& a, void* workspace, std::vector<Phase>& phases) {
+  const auto plan = std::make_shared<const Plan>(a, workspace);
+  phases.push_back({.chunks = 1, .begin = [plan] {
+                      plan->turn() = {};
+                      EnterTurn(*plan);
+                      return 0;
+                    }});
+  phases.push_back(LanePhase(
+      plan, [](const Plan& p) { return p.turn().done ? 0 : p.turn().heads * p.key_tiles(); },
+      [](const Plan& p, int64_t item, const Lane& lane) { Expand(p, item, lane); }));
+  Phase attend = LanePhase(
+      plan, [](const Plan& p) { return p.turn().done ? 0 : p.turn().heads * p.row_blocks(); },
+      [](const Plan& p, int64_t item, const Lane& lane) { Attend(p, item, lane); });
+  attend.again = [plan] {
+    if (!plan->turn().done) NextTurn(*plan);
+    return !plan->turn().done;
+  };
+  attend.back = 1;
+  phases.push_back(std::move(attend));
+}
+
+}  // namespace tandem

@@ -1,0 +1,45 @@
+// The kernels of the CPU device: for each argument struct, its limits, its workspace and its plan.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "backends/cpu/phase.h"
+#include "backends/device/kernels.h"
+#include "backends/device/program.h"
+
+namespace tandem {
+
+// Limits of the device beyond the contract. Only attention has any.
+absl::Status CheckLimits(const AttentionArgs& args);
+template <typename Args>
+absl::Status CheckLimits(const Args&) {
+  return absl::OkStatus();
+}
+
+// Bytes of workspace. It must be aligned to 64 bytes.
+int64_t WorkspaceBytesOf(const LinearArgs& args);
+int64_t WorkspaceBytesOf(const AttentionArgs& args);
+int64_t WorkspaceBytesOf(const RouteArgs& args);
+int64_t WorkspaceBytesOf(const ExpertsArgs& args);
+template <typename Args>
+int64_t WorkspaceBytesOf(const Args&) {
+  return 0;
+}
+
+// Appends the phases of a call.
+void Plan(const EmbedArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const RmsNormArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const RopeArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const LinearArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const AddArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const SwiGluArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const ConcatArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const GatherRowsArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const StoreKvArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const AttentionArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const RouteArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const ExpertsArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+
+}  // namespace tandem

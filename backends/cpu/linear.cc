@@ -1,0 +1,154 @@
+#include <algorithm>
+
+#include "backends/cpu/decode.h"
+#include "backends/cpu/kernel_set.h"
+#include "backends/cpu/product.h"
+#include "backends/cpu/simd.h"
+#include "backends/cpu/split.h"
+
+namespace tandem {
+namespace {
+
+// Sizes of a product; the tensors are addressed as if they always had groups.
+struct Sizes {
+  int64_t tokens, groups, in, out;
+  explicit Sizes(const LinearArgs& a)
+      : tokens(a.x.dim(0)),
+        groups(a.x.shape.rank == 3 ? a.x.dim(1) : 1),
+        in(a.x.shape.back()),
+        out(a.out.shape.back()) {}
+};
+
+const std::byte* WeightRow(const LinearArgs& a, int64_t group, int64_t row) {
+  return a.x.shape.rank == 3 ? a.w.row(group, row) : a.w.row(row);
+}
+
+int64_t WeightStride(const LinearArgs& a) { return a.w.strides[a.w.shape.rank - 2]; }
+
+bool QuantizesActivations(const LinearArgs& a) { return IsQuantized(a.w.dtype) && !a.transposed; }
+
+// A product is cut into blocks of tokens, groups, and blocks of weight rows.
+struct Blocks {
+  int64_t tokens = 1, rows = 1;  // in a block
+  int64_t row_blocks = 1;        // of a group
+
+  explicit Blocks(const Sizes& s) {
+    tokens = std::clamp<int64_t>(s.tokens, 1, kTileColumns);
+    // Few rows would not pay for reading the activations.
+    const int64_t least = tokens >= 8 ? 16 : 4;
+    rows = std::clamp(kChunkWork / (s.in * tokens), std::min(least, s.out), s.out);
+    rows = std::min(CeilDiv(rows, 4) * 4, s.out);
+    row_blocks = CeilDiv(s.out, rows);
+  }
+};
+
+void RunBlock(const LinearArgs& a, const Blocks& blocks, const std::byte* quantized, int64_t item) {
+  const Sizes s(a);
+  const int64_t row = item % blocks.row_blocks * blocks.rows;
+  const int64_t group = item / blocks.row_blocks % s.groups;
+  const int64_t token = item / blocks.row_blocks / s.groups * blocks.tokens;
+  const std::byte* columns[kTileColumns];
+  float* out[kTileColumns];
+  ProductTile tile = {.weights = WeightRow(a, group, row),
+                      .stride = WeightStride(a),
+                      .rows = std::min(blocks.rows, s.out - row),
+                      .in = s.in,
+                      .columns = columns,
+                      .out = out,
+                      .count = std::min(blocks.tokens, LiveRows(a.live_rows, s.tokens) - token)};
+  for (int64_t c = 0; c < tile.count; ++c) {
+    columns[c] = quantized == nullptr
+                     ? a.x.row(token + c, group)
+                     : quantized + ((token + c) * s.groups + group) * QuantizedRow::Bytes(s.in);
+    out[c] = a.out.row<float>(token + c, group) + row;
+  }
+  FindProduct(a.w.dtype)(tile);
+  if (!a.bias.present()) return;
+  const float* bias = static_cast<const float*>(a.bias.data) + row;
+  for (int64_t c = 0; c < tile.count; ++c) {
+    for (int64_t r = 0; r < tile.rows; ++r) out[c][r] += bias[r];
+  }
+}
+
+// Sums of rows: outputs are taken in blocks of a span, so that block formats can be decoded there.
+constexpr int64_t kOutputs = 256;
+constexpr int64_t kTokens = 8;
+
+struct RowSums {
+  alignas(32) float of[kTokens][kOutputs];
+};
+
+void AddRow(const float* row, int64_t width, float factor, float* sums) {
+  const simd::F32x8 f = simd::Set(factor);
+  for (int64_t i = 0; i < width; i += 8) {
+    simd::Store(sums + i, simd::Fma(f, simd::Load(row + i), simd::Load(sums + i)));
+  }
+}
+
+void RunTransposedBlock(const LinearArgs& a, DecodeFn* decode, int64_t item) {
+  const Sizes s(a);
+  const int64_t blocks = CeilDiv(s.out, kOutputs);
+  const int64_t first = item % blocks * kOutputs;
+  const int64_t group = item / blocks % s.groups;
+  const int64_t token = item / blocks / s.groups * kTokens;
+  const int64_t count = std::min(kTokens, LiveRows(a.live_rows, s.tokens) - token);
+  const int64_t width = std::min(kOutputs, s.out - first);
+  const int64_t padded = CeilDiv(width, 8) * 8;
+  RowSums sums;
+  for (int64_t c = 0; c < count; ++c) std::fill_n(sums.of[c], padded, 0.0f);
+  alignas(32) float row[kOutputs] = {};
+  for (int64_t n = 0; n < s.in; ++n) {
+    decode(WeightRow(a, group, n), first, width, row);
+    for (int64_t c = 0; c < count; ++c) {
+      AddRow(row, padded, a.x.row<float>(token + c, group)[n], sums.of[c]);
+    }
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    float* out = a.out.row<float>(token + c, group) + first;
+    std::copy_n(sums.of[c], width, out);
+    if (!a.bias.present()) continue;
+    const float* bias = static_cast<const float*>(a.bias.data) + first;
+    for (int64_t i = 0; i < width; ++i) out[i] += bias[i];
+  }
+}
+
+void PlanTransposed(const LinearArgs& a, std::vector<Phase>& phases) {
+  const Sizes s(a);
+  const int64_t per_block = CeilDiv(s.out, kOutputs) * s.groups;
+  phases.push_back(ItemPhase(
+      ChunksFor(s.tokens * s.groups * s.in * s.out),
+      [a, s, per_block] { return per_block * CeilDiv(LiveRows(a.live_rows, s.tokens), kTokens); },
+      [a, decode = FindDecoder(a.w.dtype)](int64_t item) { RunTransposedBlock(a, decode, item); }));
+}
+
+}  // namespace
+
+int64_t WorkspaceBytesOf(const LinearArgs& a) {
+  const Sizes s(a);
+  return QuantizesActivations(a) ? s.tokens * s.groups * QuantizedRow::Bytes(s.in) : 0;
+}
+
+void Plan(const LinearArgs& a, const Workspace& workspace, std::vector<Phase>& phases) {
+  if (a.transposed) return PlanTransposed(a, phases);
+  const Sizes s(a);
+  std::byte* quantized = nullptr;
+  if (QuantizesActivations(a)) {
+    quantized = static_cast<std::byte*>(workspace.data);
+    phases.push_back(RowPhase(s.tokens, s.groups * s.in, a.live_rows, [a, s, quantized](int64_t t) {
+      for (int64_t g = 0; g < s.groups; ++g) {
+        QuantizeRow(a.x.row<float>(t, g), s.in,
+                    quantized + (t * s.groups + g) * QuantizedRow::Bytes(s.in));
+      }
+    }));
+  }
+  const Blocks blocks(s);
+  const int64_t per_block = blocks.row_blocks * s.groups;
+  phases.push_back(ItemPhase(
+      ChunksFor(s.tokens * s.groups * s.in * s.out),
+      [a, s, blocks, per_block] {
+        return per_block * CeilDiv(LiveRows(a.live_rows, s.tokens), blocks.tokens);
+      },
+      [a, blocks, quantized](int64_t item) { RunBlock(a, blocks, quantized, item); }));
+}
+
+}  // namespace tandem

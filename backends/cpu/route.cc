@@ -1,0 +1,126 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "backends/cpu/kernel_set.h"
+#include "backends/cpu/simd.h"
+#include "backends/cpu/split.h"
+
+namespace tandem {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+// Lists of one token in the workspace.
+struct Lists {
+  float* scores;        // [N]
+  float* choices;       // [N]
+  float* group_scores;  // [groups]
+};
+
+int64_t ListFloats(const RouteArgs& a) { return 2 * a.logits.dim(1) + a.groups; }
+
+void SoftmaxInPlace(float* x, int64_t n) {
+  const float largest = *std::max_element(x, x + n);
+  float sum = 0.0f;
+  for (int64_t i = 0; i < n; ++i) sum += x[i] = simd::Exp(x[i] - largest);
+  for (int64_t i = 0; i < n; ++i) x[i] /= sum;
+}
+
+void ComputeScores(const RouteArgs& a, const float* logits, const Lists& lists) {
+  const int64_t n = a.logits.dim(1);
+  std::copy_n(logits, n, lists.scores);
+  if (a.gating == Gating::kSoftmax) SoftmaxInPlace(lists.scores, n);
+  if (a.gating == Gating::kSigmoid) {
+    for (int64_t i = 0; i < n; ++i) lists.scores[i] = 1.0f / (1.0f + simd::Exp(-logits[i]));
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const float bias = a.bias.present() ? static_cast<const float*>(a.bias.data)[i] : 0.0f;
+    const float choice = lists.scores[i] + bias;
+    lists.choices[i] = std::isnan(choice) ? kNever : choice;
+  }
+}
+
+float ScoreOfGroup(const RouteArgs& a, const float* choices, int64_t size) {
+  float best = kNever, second = kNever;
+  for (int64_t i = 0; i < size; ++i) {
+    second = std::max(second, std::min(best, choices[i]));
+    best = std::max(best, choices[i]);
+  }
+  return a.group_score == GroupScore::kMax ? best : best + second;
+}
+
+// The first index of the largest element among those not yet taken; -1 if all are taken.
+template <typename Taken>
+int64_t FindBest(const float* x, int64_t n, Taken taken) {
+  int64_t best = -1;
+  for (int64_t i = 0; i < n; ++i) {
+    if (!taken(i) && (best < 0 || x[i] > x[best])) best = i;
+  }
+  return best;
+}
+
+// Marks the groups that may be used by a NaN in place of their score.
+void ChooseGroups(const RouteArgs& a, const Lists& lists) {
+  const int64_t size = a.logits.dim(1) / a.groups;
+  float* scores = lists.group_scores;
+  for (int64_t g = 0; g < a.groups; ++g) {
+    scores[g] = ScoreOfGroup(a, lists.choices + g * size, size);
+  }
+  for (int64_t i = 0; i < a.groups_used; ++i) {
+    const int64_t best =
+        FindBest(scores, a.groups, [&](int64_t g) { return std::isnan(scores[g]); });
+    if (best >= 0) scores[best] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
+void ChooseExperts(const RouteArgs& a, const Lists& lists, int32_t* ids) {
+  const int64_t n = a.logits.dim(1), size = n / a.groups, chosen = a.ids.dim(1);
+  const bool grouped = a.groups > 1;
+  // A taken expert is marked by a NaN, which no choice is.
+  auto taken = [&](int64_t i) {
+    return std::isnan(lists.choices[i]) || (grouped && !std::isnan(lists.group_scores[i / size]));
+  };
+  for (int64_t k = 0; k < chosen; ++k) {
+    const int64_t best = FindBest(lists.choices, n, taken);
+    ids[k] = static_cast<int32_t>(best);
+    lists.choices[best] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
+void RouteToken(const RouteArgs& a, float* scratch, int64_t t) {
+  const int64_t n = a.logits.dim(1), chosen = a.ids.dim(1);
+  const Lists lists = {scratch, scratch + n, scratch + 2 * n};
+  ComputeScores(a, a.logits.row<float>(t), lists);
+  if (a.groups > 1) ChooseGroups(a, lists);
+  int32_t* ids = a.ids.row<int32_t>(t);
+  ChooseExperts(a, lists, ids);
+  float* weights = a.weights.row<float>(t);
+  for (int64_t k = 0; k < chosen; ++k) weights[k] = lists.scores[ids[k]];
+  if (a.gating == Gating::kTopKSoftmax) SoftmaxInPlace(weights, chosen);
+  float factor = a.scale;
+  if (a.normalize) {
+    float sum = 0.0f;
+    for (int64_t k = 0; k < chosen; ++k) sum += weights[k];
+    factor /= sum + 1e-20f;
+  }
+  for (int64_t k = 0; k < chosen; ++k) weights[k] *= factor;
+}
+
+}  // namespace
+
+int64_t WorkspaceBytesOf(const RouteArgs& a) {
+  return a.logits.dim(0) * ListFloats(a) * static_cast<int64_t>(sizeof(float));
+}
+
+void Plan(const RouteArgs& a, const Workspace& workspace, std::vector<Phase>& phases) {
+  auto* scratch = static_cast<float*>(workspace.data);
+  const int64_t floats = ListFloats(a);
+  // Each of the K choices looks at all experts, and a score takes an exponential.
+  const int64_t work = a.logits.dim(1) * (8 + a.ids.dim(1));
+  phases.push_back(RowPhase(a.logits.dim(0), work, a.live_rows, [a, scratch, floats](int64_t t) {
+    RouteToken(a, scratch + t * floats, t);
+  }));
+}
+
+}  // namespace tandem

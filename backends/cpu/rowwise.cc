@@ -1,0 +1,174 @@
+// Kernels that treat each row by itself.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "backends/cpu/decode.h"
+#include "backends/cpu/kernel_set.h"
+#include "backends/cpu/simd.h"
+#include "backends/cpu/split.h"
+
+namespace tandem {
+namespace {
+
+using namespace simd;
+
+void Copy(float* out, const float* x, int64_t n) {
+  std::memmove(out, x, static_cast<size_t>(n) * sizeof(float));
+}
+
+void Clear(float* out, int64_t n) { std::fill_n(out, n, 0.0f); }
+
+// out[i] = f(a[i], b[i]), for vectors of 8.
+template <typename F>
+void Map(const float* a, const float* b, float* out, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) Store(out + i, f(Load(a + i), Load(b + i)));
+  if (i < n) StoreTail(out + i, n - i, f(LoadTail(a + i, n - i), LoadTail(b + i, n - i)));
+}
+
+void RmsNormRow(const float* x, const float* weight, float* out, int64_t n, float eps) {
+  F32x8 squares = Zero();
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) squares = Fma(Load(x + i), Load(x + i), squares);
+  if (i < n) {
+    const F32x8 tail = LoadTail(x + i, n - i);
+    squares = Fma(tail, tail, squares);
+  }
+  const F32x8 scale = Set(1.0f / std::sqrt(Sum(squares) / static_cast<float>(n) + eps));
+  Map(x, weight, out, n, [scale](F32x8 v, F32x8 w) { return Mul(Mul(v, scale), w); });
+}
+
+// The heads of a token, turned by the angles of up to kPairs pairs at a time.
+constexpr int64_t kPairs = 64;
+
+struct Turn {
+  float cosine, sine;
+};
+
+void TurnHead(const RopeArgs& a, const float* x, float* out, const Turn* turns, int64_t first) {
+  const int64_t pairs = a.inv_freq.dim(0);
+  const int64_t last = std::min(pairs, first + kPairs);
+  const bool halves = a.pairing == RopePairing::kHalves;
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t p = a.begin + (halves ? i : 2 * i);
+    const int64_t q = halves ? p + pairs : p + 1;
+    const Turn turn = turns[i - first];
+    const float u = x[p], v = x[q];
+    out[p] = u * turn.cosine - v * turn.sine;
+    out[q] = u * turn.sine + v * turn.cosine;
+  }
+}
+
+void RopeToken(const RopeArgs& a, int64_t t) {
+  const int64_t heads = a.x.dim(1), size = a.x.dim(2), pairs = a.inv_freq.dim(0);
+  const double position = static_cast<const int32_t*>(a.positions.data)[t];
+  const auto* inv_freq = static_cast<const float*>(a.inv_freq.data);
+  for (int64_t h = 0; h < heads; ++h) {
+    const float* x = a.x.row<float>(t, h);
+    float* out = a.out.row<float>(t, h);
+    if (x == out) continue;
+    Copy(out, x, a.begin);
+    const int64_t end = a.begin + 2 * pairs;
+    Copy(out + end, x + end, size - end);
+  }
+  Turn turns[kPairs];
+  for (int64_t first = 0; first < pairs; first += kPairs) {
+    for (int64_t i = first; i < std::min(pairs, first + kPairs); ++i) {
+      // In double, as the product of a position beyond 10^5 loses the digits that matter in f32.
+      const double angle = position * inv_freq[i];
+      turns[i - first] = {static_cast<float>(std::cos(angle)) * a.magnitude,
+                          static_cast<float>(std::sin(angle)) * a.magnitude};
+    }
+    for (int64_t h = 0; h < heads; ++h) {
+      TurnHead(a, a.x.row<float>(t, h), a.out.row<float>(t, h), turns, first);
+    }
+  }
+}
+
+int64_t RowsPerToken(const TensorView& x) { return x.shape.rank == 3 ? x.dim(1) : 1; }
+
+}  // namespace
+
+void Plan(const EmbedArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t words = a.table.dim(0), width = a.table.dim(1);
+  phases.push_back(RowPhase(a.ids.dim(0), width, a.live_rows,
+                            [a, words, width, decode = FindDecoder(a.table.dtype)](int64_t t) {
+                              const int64_t id = static_cast<const int32_t*>(a.ids.data)[t];
+                              float* out = a.out.row<float>(t);
+                              if (id < 0 || id >= words) return Clear(out, width);
+                              decode(a.table.row(id), 0, width, out);
+                            }));
+}
+
+void Plan(const RmsNormArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t heads = RowsPerToken(a.x), width = a.x.shape.back();
+  phases.push_back(RowPhase(a.x.dim(0), heads * width, a.live_rows, [a, heads, width](int64_t t) {
+    const auto* weight = static_cast<const float*>(a.weight.data);
+    for (int64_t h = 0; h < heads; ++h) {
+      RmsNormRow(a.x.row<float>(t, h), weight, a.out.row<float>(t, h), width, a.eps);
+    }
+  }));
+}
+
+void Plan(const RopeArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  constexpr int64_t kAngleWork = 64;  // of a cosine and a sine
+  const int64_t work = a.x.dim(1) * a.x.dim(2) + kAngleWork * a.inv_freq.dim(0);
+  phases.push_back(RowPhase(a.x.dim(0), work, a.live_rows, [a](int64_t t) { RopeToken(a, t); }));
+}
+
+void Plan(const AddArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t width = a.out.dim(1);
+  phases.push_back(RowPhase(a.out.dim(0), width, a.live_rows, [a, width](int64_t t) {
+    Map(a.a.row<float>(t), a.b.row<float>(t), a.out.row<float>(t), width,
+        [](F32x8 x, F32x8 y) { return Add(x, y); });
+  }));
+}
+
+void Plan(const SwiGluArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t width = a.out.dim(1);
+  constexpr int64_t kExpWork = 8;
+  phases.push_back(RowPhase(a.out.dim(0), kExpWork * width, a.live_rows, [a, width](int64_t t) {
+    Map(a.gate.row<float>(t), a.up.row<float>(t), a.out.row<float>(t), width,
+        [](F32x8 gate, F32x8 up) { return Mul(Silu(gate), up); });
+  }));
+}
+
+void Plan(const ConcatArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t heads = RowsPerToken(a.a), left = a.a.shape.back(), right = a.b.shape.back();
+  phases.push_back(RowPhase(a.out.dim(0), heads * (left + right), a.live_rows,
+                            [a, heads, left, right](int64_t t) {
+                              for (int64_t h = 0; h < heads; ++h) {
+                                float* out = a.out.row<float>(t, h);
+                                Copy(out, a.a.row<float>(t, h), left);
+                                Copy(out + left, a.b.row<float>(t, h), right);
+                              }
+                            }));
+}
+
+void Plan(const GatherRowsArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t rows = a.x.dim(0), width = a.x.dim(1);
+  phases.push_back(RowPhase(a.out.dim(0), width, a.live_rows, [a, rows, width](int64_t r) {
+    const int64_t row = static_cast<const int32_t*>(a.rows.data)[r];
+    float* out = a.out.row<float>(r);
+    if (row < 0 || row >= rows) return Clear(out, width);
+    Copy(out, a.x.row<float>(row), width);
+  }));
+}
+
+void Plan(const StoreKvArgs& a, const Workspace&, std::vector<Phase>& phases) {
+  const int64_t heads = a.x.dim(1), width = a.x.dim(2);
+  const int64_t slots = a.cache.dim(0) * kPageTokens;
+  phases.push_back(
+      RowPhase(a.x.dim(0), heads * width, a.live_rows,
+               [a, heads, width, slots, encode = FindEncoder(a.cache.dtype)](int64_t t) {
+                 const int64_t slot = static_cast<const int32_t*>(a.slots.data)[t];
+                 if (slot < 0 || slot >= slots) return;
+                 for (int64_t h = 0; h < heads; ++h) {
+                   encode(a.x.row<float>(t, h), width,
+                          a.cache.row(slot / kPageTokens, slot % kPageTokens, h));
+                 }
+               }));
+}
+
+}  // namespace tandem

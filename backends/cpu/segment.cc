@@ -1,0 +1,94 @@
+#include "backends/cpu/segment.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tandem {
+namespace {
+
+constexpr int kChunkBits = 12;
+constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
+static_assert(kMaxChunks <= static_cast<int>(kChunkMask));
+
+uint64_t Pack(uint64_t tag, int next, int end) {
+  return tag << (2 * kChunkBits) | static_cast<uint64_t>(next) << kChunkBits |
+         static_cast<uint64_t>(end);
+}
+
+int Next(uint64_t cursor) { return static_cast<int>(cursor >> kChunkBits & kChunkMask); }
+int End(uint64_t cursor) { return static_cast<int>(cursor & kChunkMask); }
+
+}  // namespace
+
+Segment::Segment(std::vector<Phase> phases, int slots, Hooks hooks)
+    : phases_(std::move(phases)), hooks_(std::move(hooks)), cursors_(std::max(slots, 1)) {
+  for (const Phase& phase : phases_) parallel_ |= phase.chunks > 1;
+}
+
+void Segment::Start() {
+  finished_.store(false, std::memory_order_relaxed);
+  OpenFrom(0);
+}
+
+bool Segment::Help(int slot) {
+  bool helped = false;
+  for (;;) {
+    if (hooks_.at_boundary) hooks_.at_boundary(slot);
+    const int chunk = Claim(slot);
+    if (chunk < 0) return helped;
+    helped = true;
+    // The claim keeps the phase open, so this is its index.
+    const int current = current_.load(std::memory_order_relaxed);
+    const Phase& phase = phases_[current];
+    phase.run(chunk);
+    if (left_.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    OpenFrom(phase.again && phase.again() ? current - phase.back : current + 1);
+  }
+}
+
+int Segment::Claim(int slot) {
+  const size_t ranges = cursors_.size();
+  size_t range = static_cast<size_t>(slot) % ranges;
+  for (size_t i = 0; i < ranges; ++i) {
+    std::atomic<uint64_t>& cursor = cursors_[range].value;
+    uint64_t seen = cursor.load(std::memory_order_relaxed);
+    while (Next(seen) < End(seen)) {
+      const uint64_t claimed = seen + (uint64_t{1} << kChunkBits);
+      if (cursor.compare_exchange_weak(seen, claimed, std::memory_order_acq_rel,
+                                       std::memory_order_relaxed)) {
+        return Next(seen);
+      }
+    }
+    if (++range == ranges) range = 0;
+  }
+  return -1;
+}
+
+void Segment::OpenFrom(int phase) {
+  while (phase < static_cast<int>(phases_.size())) {
+    const Phase& p = phases_[phase];
+    const int chunks = p.begin ? std::min(p.begin(), p.chunks) : p.chunks;
+    if (chunks > 1) return Publish(phase, chunks);
+    if (chunks == 1) p.run(0);
+    phase = p.again && p.again() ? phase - p.back : phase + 1;
+  }
+  finished_.store(true, std::memory_order_release);
+  hooks_.advanced();
+}
+
+void Segment::Publish(int phase, int chunks) {
+  current_.store(phase, std::memory_order_relaxed);
+  left_.store(chunks, std::memory_order_relaxed);
+  ++tag_;
+  // Each range can be claimed from as soon as it is stored.
+  const int64_t ranges = static_cast<int64_t>(cursors_.size());
+  const uint64_t tag = tag_;
+  for (int64_t r = 0; r < ranges; ++r) {
+    const int begin = static_cast<int>(chunks * r / ranges);
+    const int end = static_cast<int>(chunks * (r + 1) / ranges);
+    cursors_[r].value.store(Pack(tag, begin, end), std::memory_order_release);
+  }
+  hooks_.advanced();
+}
+
+}  // namespace tandem

@@ -1,0 +1,159 @@
+#include "backends/cpu/team.h"
+
+#include <immintrin.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+namespace tandem {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long a thread that finds nothing to do keeps looking, and how long a helper then stays in the
+// arena, asleep, before it has to be called again. Between two steps the host samples a token.
+constexpr auto kSpin = std::chrono::microseconds(40);
+constexpr auto kStay = std::chrono::milliseconds(20);
+constexpr int kPausesPerLook = 32;
+
+}  // namespace
+
+class Team::State : public std::enable_shared_from_this<Team::State> {
+ public:
+  explicit State(TeamOptions options) : options_(std::move(options)) {
+    if (options_.threads > 1) arena_.initialize(options_.threads - 1, /*reserved_for_masters=*/0);
+  }
+
+  int threads() const { return options_.threads; }
+  Segment::Hooks Hooks() {
+    // A segment never outlives its run by more than a helper's look at it, and helpers hold both.
+    return {.advanced = [this] { Announce(); }, .at_boundary = options_.at_boundary};
+  }
+
+  void Run(const std::shared_ptr<Segment>& segment) {
+    const bool shared = segment->parallel() && options_.threads > 1;
+    if (shared) Enlist(segment);
+    segment->Start();
+    while (!segment->finished()) {
+      const uint32_t seen = news_.load(std::memory_order_seq_cst);
+      if (!segment->Help(/*slot=*/0) && !segment->finished())
+        AwaitNews(seen, Clock::time_point::max());
+    }
+    if (shared) Dismiss(segment);
+  }
+
+  void Stop() {
+    stopped_.store(true);
+    Announce();
+  }
+
+ private:
+  // Puts the segment where helpers look, and calls those who have left.
+  void Enlist(const std::shared_ptr<Segment>& segment) {
+    int missing = 0;
+    {
+      std::lock_guard lock(mutex_);
+      segments_.push_back(segment);
+      segments_version_.fetch_add(1);
+      missing = options_.threads - 1 - helpers_;
+      helpers_ += missing;
+    }
+    // The caller gets along without helpers if there is no memory to call them.
+    try {
+      for (; missing > 0; --missing) arena_.enqueue([self = shared_from_this()] { self->Serve(); });
+    } catch (const std::exception&) {
+      std::lock_guard lock(mutex_);
+      helpers_ -= missing;
+    }
+  }
+
+  void Dismiss(const std::shared_ptr<Segment>& segment) {
+    std::lock_guard lock(mutex_);
+    segments_.erase(std::ranges::find(segments_, segment));
+    segments_version_.fetch_add(1);
+  }
+
+  // The life of a helper.
+  void Serve() {
+    const int slot = 1 + tbb::this_task_arena::current_thread_index();
+    std::vector<std::shared_ptr<Segment>> segments;
+    uint32_t version = segments_version_.load() - 1;
+    auto leave_at = Clock::now() + kStay;
+    for (;;) {
+      const uint32_t seen = news_.load(std::memory_order_seq_cst);
+      if (version != segments_version_.load()) {
+        std::lock_guard lock(mutex_);
+        segments = segments_;
+        version = segments_version_.load();
+      }
+      bool helped = false;
+      for (const auto& segment : segments) helped |= segment->Help(slot);
+      if (helped) {
+        leave_at = Clock::now() + kStay;
+      } else if (stopped_.load() || !AwaitNews(seen, leave_at)) {
+        std::lock_guard lock(mutex_);
+        // Whoever enlisted a segment since counts on this helper.
+        if (!stopped_.load() && version != segments_version_.load()) continue;
+        --helpers_;
+        return;
+      }
+    }
+  }
+
+  void Announce() {
+    news_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) == 0) return;
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+
+  // Returns true when there is news since `seen`, false when it is `until`.
+  bool AwaitNews(uint32_t seen, Clock::time_point until) {
+    const auto spin_until = Clock::now() + kSpin;
+    do {
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (news_.load(std::memory_order_acquire) != seen) return true;
+        _mm_pause();
+      }
+    } while (Clock::now() < spin_until);
+    std::unique_lock lock(mutex_);
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    const auto is_news = [&] { return news_.load(std::memory_order_seq_cst) != seen; };
+    bool news = true;
+    if (until == Clock::time_point::max()) {
+      wake_.wait(lock, is_news);
+    } else {
+      news = wake_.wait_until(lock, until, is_news);
+    }
+    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    return news;
+  }
+
+  const TeamOptions options_;
+  tbb::task_arena arena_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::shared_ptr<Segment>> segments_;  // running; guarded by mutex_
+  int helpers_ = 0;                                 // called or present; guarded by mutex_
+  std::atomic<uint32_t> segments_version_ = 0;
+  alignas(64) std::atomic<uint32_t> news_ = 0;
+  alignas(64) std::atomic<int> sleepers_ = 0;
+  std::atomic<bool> stopped_ = false;
+};
+
+Team::Team(TeamOptions options) : state_(std::make_shared<State>(std::move(options))) {}
+Team::~Team() { state_->Stop(); }
+int Team::threads() const { return state_->threads(); }
+
+std::shared_ptr<Segment> Team::MakeSegment(std::vector<Phase> phases) const {
+  return std::make_shared<Segment>(std::move(phases), state_->threads(), state_->Hooks());
+}
+
+void Team::Run(const std::shared_ptr<Segment>& segment) { state_->Run(segment); }
+
+}  // namespace tandem

@@ -1,0 +1,37 @@
+// The threads of a CPU device.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "backends/cpu/segment.h"
+
+namespace tandem {
+
+struct TeamOptions {
+  int threads = 1;                            // calling thread included; at least 1
+  std::function<void(int slot)> at_boundary;  // see Segment::Hooks
+};
+
+// Runs segments. A thread that calls Run works on its segment until it is finished; the other
+// threads of the team come to help, and stay a while for the next one.
+class Team {
+ public:
+  explicit Team(TeamOptions options);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  int threads() const;
+  // A segment that this team can run.
+  std::shared_ptr<Segment> MakeSegment(std::vector<Phase> phases) const;
+  // Returns when the segment is finished. Any number of threads may run segments, but each segment
+  // is run by one of them at a time.
+  void Run(const std::shared_ptr<Segment>& segment);
+
+ private:
+  class State;  // outlives the team in the hands of helpers
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,151 @@
+#include "backends/cpu/team.h"
+
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace tandem {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A chain of phases, each of which reads what the whole phase before it wrote: value[i] of phase p
+// is 1 + the sum of the values of phase p - 1, modulo a prime. A chunk that starts too early, is
+// lost or runs twice changes the last values.
+class Chain {
+ public:
+  Chain(int phases, int chunks) : counts_(phases), values_(phases, std::vector<uint64_t>(chunks)) {
+    for (auto& count : counts_) count = 0;
+  }
+
+  std::vector<Phase> Phases() {
+    std::vector<Phase> phases;
+    for (size_t p = 0; p < values_.size(); ++p) {
+      // Every third phase has a single chunk.
+      const int chunks = p % 3 == 2 ? 1 : static_cast<int>(values_[p].size());
+      phases.push_back({.chunks = chunks, .run = [this, p](int chunk) { RunChunk(p, chunk); }});
+    }
+    return phases;
+  }
+
+  void Reset() {
+    for (auto& count : counts_) count = 0;
+    for (auto& values : values_) std::ranges::fill(values, 0);
+  }
+
+  std::vector<uint64_t> Result() const { return values_.back(); }
+
+ private:
+  void RunChunk(size_t p, int chunk) {
+    uint64_t sum = 1 + static_cast<uint64_t>(chunk);
+    if (p > 0) {
+      for (const uint64_t v : values_[p - 1]) sum += v;
+    }
+    values_[p][chunk] += sum % 1000003;
+    counts_[p].fetch_add(1, std::memory_order_relaxed);
+  }
+
+  std::vector<std::atomic<int>> counts_;
+  std::vector<std::vector<uint64_t>> values_;
+};
+
+std::vector<uint64_t> RunChain(Team& team, int phases, int chunks, int runs) {
+  Chain chain(phases, chunks);
+  const auto segment = team.MakeSegment(chain.Phases());
+  for (int i = 0; i < runs; ++i) {
+    chain.Reset();
+    team.Run(segment);
+  }
+  return chain.Result();
+}
+
+TEST(TeamTest, RunsEveryChunkOnceAndInOrderOfPhases) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 8);
+  Team alone({.threads = 1});
+  const std::vector<uint64_t> expected = RunChain(alone, 50, 13, 1);
+  for (const int threads : {2, 3, 8}) {
+    Team team({.threads = threads});
+    EXPECT_EQ(RunChain(team, 50, 13, 200), expected) << threads << " threads";
+  }
+}
+
+TEST(TeamTest, CallerFinishesAloneWhenTheArenaGetsNoThreads) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 1);
+  Team alone({.threads = 1});
+  Team team({.threads = 16});
+  EXPECT_EQ(RunChain(team, 30, 40, 100), RunChain(alone, 30, 40, 1));
+}
+
+TEST(TeamTest, SegmentsOfManyCallersRunSideBySide) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 4);
+  Team alone({.threads = 1});
+  const std::vector<uint64_t> expected = RunChain(alone, 20, 9, 1);
+  Team team({.threads = 4});
+  std::vector<std::vector<uint64_t>> results(8);
+  std::vector<std::thread> callers;
+  for (auto& result : results) {
+    callers.emplace_back([&team, &result] { result = RunChain(team, 20, 9, 100); });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const auto& result : results) EXPECT_EQ(result, expected);
+}
+
+TEST(TeamTest, ThreadAsleepBetweenChunksHoldsNobodyUp) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 4);
+  // The first helper that comes sleeps for a second where it is about to claim a chunk; it wakes
+  // in the middle of a later run, when what it saw has long been over.
+  std::atomic<bool> asleep = false, awake = false;
+  Team team({.threads = 4, .at_boundary = [&](int slot) {
+               if (slot == 0 || asleep.exchange(true)) return;
+               std::this_thread::sleep_for(std::chrono::seconds(1));
+               awake = true;
+             }});
+  Team alone({.threads = 1});
+  const std::vector<uint64_t> expected = RunChain(alone, 20, 12, 1);
+  while (!asleep) RunChain(team, 20, 12, 1);
+  const auto start = Clock::now();
+  EXPECT_EQ(RunChain(team, 20, 12, 20), expected);
+  EXPECT_LT(Clock::now() - start, std::chrono::milliseconds(900));
+  while (!awake) EXPECT_EQ(RunChain(team, 20, 12, 1), expected);
+  EXPECT_EQ(RunChain(team, 20, 12, 100), expected);
+}
+
+TEST(TeamTest, PhasesRepeatAndBeginCountsChunks) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 4);
+  Team team({.threads = 4});
+  int round = 0;
+  std::atomic<int> ran = 0, after = 0;
+  std::vector<Phase> phases;
+  phases.push_back({.chunks = 1, .run = [&](int) { round = 0; }});
+  phases.push_back({.chunks = 10,
+                    .run = [&](int) { ran.fetch_add(1); },
+                    .begin = [&] { return 2 + round; }});
+  phases.push_back({.chunks = 5,
+                    .run = [&](int) { after.fetch_add(1); },
+                    .begin = [] { return 0; },
+                    .again = [&] { return ++round < 4; },
+                    .back = 1});
+  const auto segment = team.MakeSegment(std::move(phases));
+  for (int i = 1; i <= 50; ++i) {
+    team.Run(segment);
+    ASSERT_EQ(ran, i * (2 + 3 + 4 + 5));
+  }
+  EXPECT_EQ(after, 0);
+}
+
+TEST(TeamTest, EmptySegmentEnds) {
+  Team team({.threads = 2});
+  const auto segment = team.MakeSegment({});
+  team.Run(segment);
+  EXPECT_TRUE(segment->finished());
+}
+
+}  // namespace
+}  // namespace tandem
