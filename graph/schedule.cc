@@ -50,6 +50,7 @@ std::vector<std::vector<NodeId>> GroupNodes(const Graph& graph) {
 
 absl::StatusOr<int> PickDevice(const Graph& graph, const std::vector<NodeId>& group,
                                std::span<Device* const> devices) {
+  if (devices.empty()) return absl::InvalidArgumentError("there is no device to run on");
   std::string reasons;
   for (size_t d = 0; d < devices.size(); ++d) {
     absl::Status status;

@@ -29,7 +29,7 @@ struct Schedule {
 };
 
 // Places each node on the first device that supports it; nodes that share a cache go to the first
-// device that supports all of them. Unimplemented, with every device's reason, if there is none.
+// device that supports all of them. Unimplemented, with every device's reason, if none does.
 absl::StatusOr<Schedule> MakeSchedule(const Graph& graph, std::span<Device* const> devices);
 
 }  // namespace tandem
