@@ -89,7 +89,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 };
 
 void AppendCodeUnit(char32_t unit, std::string* out) {
-  char buffer[8];
+  char buffer[16];
   std::snprintf(buffer, sizeof(buffer), "\\u%04x", static_cast<unsigned>(unit));
   out->append(buffer, 6);
 }

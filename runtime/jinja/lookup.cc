@@ -132,10 +132,8 @@ absl::StatusOr<Value> GetItem(const Value& object, const Value& key, Budget& bud
 
 absl::StatusOr<Value> GetSlice(const Value& object, const SliceBounds& bounds, Budget& budget) {
   if (object.is_undefined()) return UndefinedError(object);
-  const auto usable = [](const Value& bound) { return bound.is_none() || bound.integer(); };
-  const bool sliceable = object.string() || object.list();
-  if (!sliceable || !usable(bounds.start) || !usable(bounds.stop) || !usable(bounds.step)) {
-    return Value::MakeUndefined(absl::StrCat(object.TypeName(), " object has no such slice"));
+  if (!object.string() && !object.list()) {
+    return TypeError(absl::StrCat("'", object.TypeName(), "' object cannot be sliced"));
   }
   if (object.string()) return SliceText(*object.string(), bounds, budget);
   const List& list = *object.list();

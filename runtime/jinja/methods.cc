@@ -74,29 +74,6 @@ absl::StatusOr<Value> CopyList(Interpreter& interpreter, const Value& self, Argu
   return Checked(List(self.list()->items), interpreter.budget());
 }
 
-// The sandbox lets `pop` and `clear` of a list pass, though it forbids all that adds to one.
-absl::StatusOr<Value> ListPop(Interpreter& interpreter, const Value& self, Arguments arguments) {
-  TANDEM_ASSIGN_OR_RETURN(const Bound bound, Bind({"pop", {"index"}}, std::move(arguments)));
-  TANDEM_ASSIGN_OR_RETURN(int64_t index, IntegerOr(bound[0], -1));
-  std::vector<Value>& items = self.list()->items;
-  const auto size = static_cast<int64_t>(items.size());
-  if (index < 0) index += size;
-  if (index < 0 || index >= size) {
-    return absl::InvalidArgumentError(size == 0 ? "pop from empty list" : "pop index out of range");
-  }
-  TANDEM_RETURN_IF_ERROR(
-      interpreter.budget().Read(static_cast<size_t>(size - index) * sizeof(Value)));
-  Value value = std::move(items[static_cast<size_t>(index)]);
-  items.erase(items.begin() + index);
-  return value;
-}
-
-absl::StatusOr<Value> ListClear(Interpreter&, const Value& self, Arguments arguments) {
-  TANDEM_RETURN_IF_ERROR(Bind({"clear", {}}, std::move(arguments)).status());
-  self.list()->items.clear();
-  return Value(None{});
-}
-
 constexpr MethodEntry kDictMethods[] = {
     {"get", DictGet},
     {"items", View<DictView::Part::kItems>},
@@ -106,15 +83,13 @@ constexpr MethodEntry kDictMethods[] = {
     {"fromkeys", nullptr},
 };
 constexpr MethodEntry kListMethods[] = {
-    {"copy", CopyList}, {"count", ListCount}, {"index", ListIndex},
-    {"pop", ListPop},   {"clear", ListClear},
-};
+    {"copy", CopyList}, {"count", ListCount}, {"index", ListIndex}};
 constexpr MethodEntry kTupleMethods[] = {{"count", ListCount}, {"index", ListIndex}};
 
 constexpr std::string_view kUnsafeDictMethods[] = {"clear", "pop", "popitem", "setdefault",
                                                    "update"};
-constexpr std::string_view kUnsafeListMethods[] = {"append", "extend",  "insert",
-                                                   "remove", "reverse", "sort"};
+constexpr std::string_view kUnsafeListMethods[] = {"append", "clear",  "extend",  "insert",
+                                                   "pop",    "remove", "reverse", "sort"};
 
 bool IsUnsafe(const Value& self, std::string_view name) {
   const auto among = [name](const auto& names) {

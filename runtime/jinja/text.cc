@@ -67,7 +67,6 @@ std::vector<std::string_view> SplitAtSpacesFromRight(std::string_view text, int6
       if (!rest && IsSpace(DecodeNext(text, &pos))) break;
       start = previous;
     }
-    if (rest) start = SkipSpaces(text, 0);
     parts.push_back(text.substr(start));
     text = rest ? std::string_view() : Strip(text.substr(0, start), std::nullopt, Side::kRight);
   }

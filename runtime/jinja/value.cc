@@ -65,7 +65,7 @@ absl::StatusOr<int> OrderLists(const List& a, const List& b, Budget& budget) {
 
 }  // namespace
 
-Value::Value(List list) : data_(std::make_shared<List>(std::move(list))) {}
+Value::Value(List list) : data_(ListPtr(std::make_shared<List>(std::move(list)))) {}
 Value::Value(Dict dict) : data_(DictPtr(std::make_shared<Dict>(std::move(dict)))) {}
 Value::Value(Generator generator) : data_(std::make_shared<Generator>(std::move(generator))) {}
 

@@ -43,11 +43,11 @@ struct DictView {
   Part part;
 };
 
-// Cheap to copy: strings and containers are shared. Containers change only by list.pop and clear.
+// Cheap to copy: strings and containers are shared. Containers never change.
 class Value {
  public:
   using StrPtr = std::shared_ptr<const Str>;
-  using ListPtr = std::shared_ptr<List>;
+  using ListPtr = std::shared_ptr<const List>;
   using DictPtr = std::shared_ptr<const Dict>;
   using GeneratorPtr = std::shared_ptr<Generator>;
   using ObjectPtr = std::shared_ptr<Object>;
@@ -76,7 +76,7 @@ class Value {
   }
   // Null where the value is something else.
   const Str* string() const { return Pointee<Str, StrPtr>(); }
-  List* list() const { return Pointee<List, ListPtr>(); }
+  const List* list() const { return Pointee<List, ListPtr>(); }
   const Dict* dict() const { return Pointee<Dict, DictPtr>(); }
   Generator* generator() const { return Pointee<Generator, GeneratorPtr>(); }
   Object* object() const { return Pointee<Object, ObjectPtr>(); }

@@ -117,7 +117,7 @@ TEST(ChatTemplateErrors, SayTheLine) {
   const std::pair<const char*, const char*> cases[] = {
       {"a\nb\n{% if %}", "line 3"},
       {"{{ 1 }}\n{{ 'open }}", "line 2"},
-      {"{% for x in y %}\n\n", "line 3"},
+      {"{% for x in y %}\n\n", "line 2"},
       {"\n\n{{ x.y }}", "line 3: 'x' is undefined"},
       {"\n{{ raise_exception('no way') }}", "line 2: the template says: no way"},
       {"\n{{ 1 | nosuch }}", "line 2: no filter named 'nosuch'"},
