@@ -9,9 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_join.h"
-#if __has_include("backends/cpu/cpu_device.h")
 #include "backends/cpu/cpu_device.h"
-#endif
 #include "backends/device/status.h"
 #include "backends/plugin_loader.h"
 #include "backends/reference/reference_device.h"
@@ -31,9 +29,7 @@ struct Builtin {
 };
 
 constexpr Builtin kBuiltins[] = {
-#if __has_include("backends/cpu/cpu_device.h")
     {"cpu", &CreateCpuDevice},
-#endif
     {"reference", &OpenReference},
 };
 

@@ -1,6 +1,7 @@
 # libtandem: every layer but the tools, in one static library.
 add_library(tandem STATIC
   $<TARGET_OBJECTS:tandem_reference>
+  $<TARGET_OBJECTS:tandem_cpu>
   $<TARGET_OBJECTS:tandem_open_device>
   $<TARGET_OBJECTS:tandem_ops>
   $<TARGET_OBJECTS:tandem_graph>
