@@ -24,6 +24,7 @@ TEST(OpenDeviceTest, OpensByName) {
   const auto device = OpenDevice("reference", {});
   ASSERT_TRUE(device.ok()) << device.status().ToString();
   EXPECT_EQ((*device)->info().name, "reference");
+  EXPECT_THAT(KnownDevices(), Contains("cpu"));
   EXPECT_THAT(KnownDevices(), Contains("reference"));
 }
 
