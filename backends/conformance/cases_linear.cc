@@ -36,7 +36,9 @@ void Finish(CaseBuilder& b, LinearArgs& args, Rows rows, const CaseSink& sink) {
   NameCase(b, args, rows);
   args.live_rows = b.Live(rows);
   b.Call(args);
-  b.Compare(args.out, rows.live, Tolerance(KernelId::kLinear, args.w.dtype));
+  // The terms of a lone sum may cancel, which the tolerance of rows of many sums does not expect.
+  const double lone = args.out.shape.elements() == 1 ? 4.0 : 1.0;
+  b.Compare(args.out, rows.live, lone * Tolerance(KernelId::kLinear, args.w.dtype));
   sink(b.Finish());
 }
 

@@ -198,7 +198,7 @@ void AddTile(const BlockRows& rows, const KeyTile& tile, float* scores, const Pa
     AddVisible<4>(rows, r, tile, out[r], partial);
   }
   for (; r < rows.count; ++r) {
-    AddValues<1>(tile, out[r], partial.values + r * partial.stride, partial.stride);
+    AddVisible<1>(rows, r, tile, out[r], partial);
   }
 }
 

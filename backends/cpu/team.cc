@@ -1,6 +1,8 @@
 #include "backends/cpu/team.h"
 
 #include <immintrin.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/info.h>
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
@@ -8,6 +10,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace tandem {
@@ -26,6 +29,9 @@ constexpr int kPausesPerLook = 32;
 class Team::State : public std::enable_shared_from_this<Team::State> {
  public:
   explicit State(TeamOptions options) : options_(std::move(options)) {
+    if (options_.threads > tbb::info::default_concurrency()) {
+      more_threads_.emplace(tbb::global_control::max_allowed_parallelism, options_.threads);
+    }
     if (options_.threads > 1) arena_.initialize(options_.threads - 1, /*reserved_for_masters=*/0);
   }
 
@@ -135,6 +141,8 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   }
 
   const TeamOptions options_;
+  // Asks oneTBB for more threads than it has by itself; never for fewer, which others would feel.
+  std::optional<tbb::global_control> more_threads_;
   tbb::task_arena arena_;
   std::mutex mutex_;
   std::condition_variable wake_;

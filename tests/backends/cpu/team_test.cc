@@ -124,9 +124,8 @@ TEST(TeamTest, PhasesRepeatAndBeginCountsChunks) {
   std::atomic<int> ran = 0, after = 0;
   std::vector<Phase> phases;
   phases.push_back({.chunks = 1, .run = [&](int) { round = 0; }});
-  phases.push_back({.chunks = 10,
-                    .run = [&](int) { ran.fetch_add(1); },
-                    .begin = [&] { return 2 + round; }});
+  phases.push_back(
+      {.chunks = 10, .run = [&](int) { ran.fetch_add(1); }, .begin = [&] { return 2 + round; }});
   phases.push_back({.chunks = 5,
                     .run = [&](int) { after.fetch_add(1); },
                     .begin = [] { return 0; },
