@@ -137,6 +137,7 @@ class TensorConverter {
   }
 
   absl::Status Flush() {
+    if (buffer_.empty()) return absl::OkStatus();
     TANDEM_RETURN_IF_ERROR(writer_.WriteTensor(out_.name, buffer_));
     buffer_.clear();
     return absl::OkStatus();
