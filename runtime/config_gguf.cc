@@ -94,7 +94,9 @@ absl::Status ReadRope(Keys& keys, ModelConfig& c) {
     rope.mscale = rope.mscale_all_dim;
     if (rope.mscale_all_dim == 0.0) rope.attention_factor = 1.0;
   } else if (keys.Has("rope.scaling.attn_factor")) {
-    rope.attention_factor = keys.Float("rope.scaling.attn_factor", 1.0);
+    // A factor on top of YaRN's own magnitude.
+    const double own = 1.0 + 0.1 * std::log(std::max(rope.factor, 1.0));
+    rope.attention_factor = own * keys.Float("rope.scaling.attn_factor", 1.0);
   }
   return absl::OkStatus();
 }
