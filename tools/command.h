@@ -1,0 +1,29 @@
+// What a sub-command of `tandem` is.
+#pragma once
+
+#include <functional>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+
+namespace tandem {
+
+// The work of a sub-command, run once its flags are parsed. Gives the exit code; an error is
+// printed and makes it 1.
+using Action = std::function<absl::StatusOr<int>()>;
+
+constexpr int kExitOk = 0;
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitInterrupted = 130;
+
+// One row of the table in main.cc.
+struct Command {
+  const char* name;
+  const char* summary;
+  Action (*set_up)(CLI::App& app);  // adds the flags to `app`
+};
+
+Action SetUpRun(CLI::App& app);
+
+}  // namespace tandem

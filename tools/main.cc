@@ -1,0 +1,82 @@
+// The command line tool: finds the sub-command and reports its errors.
+#include <csignal>
+#include <new>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tools/command.h"
+#include "tools/terminal.h"
+
+namespace tandem {
+namespace {
+
+constexpr Command kCommands[] = {
+    {"run", "Generate text, or chat with a model", &SetUpRun},
+};
+
+constexpr std::string_view kExamples = R"(
+Examples:
+  tandem run                                    a story by the small model that comes along
+  tandem run model.gguf -p "The sea is" -n 100  go on from a text
+  tandem run model.gguf --chat                  a conversation
+  tandem inspect model.gguf                     what is in a model file
+  tandem COMMAND --help                         all flags of a command
+A MODEL is a GGUF file (any part of a split one) or a folder with config.json and safetensors.)";
+
+// CLI11 reads "-amb" as three flags of one letter.
+std::vector<const char*> Arguments(int argc, char** argv) {
+  std::vector<const char*> arguments;
+  for (int i = 0; i < argc; ++i) {
+    const bool amb = std::string_view(argv[i]) == "-amb";
+    arguments.push_back(amb ? "--kq-limit" : argv[i]);
+  }
+  return arguments;
+}
+
+int Finish(const absl::Status& status, int code) {
+  if (status.ok()) return code;
+  PrintNote(ErrorLine(status));
+  return kExitFailure;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Runs large language models on CPUs and GPUs.", "tandem");
+  app.footer(std::string(kExamples));
+  app.set_version_flag("--version", "tandem " TANDEM_VERSION);
+  app.set_help_flag("-h,--help", "Print this and exit");
+  app.require_subcommand(1);
+  app.option_defaults()->always_capture_default();
+  Action action;
+  for (const Command& command : kCommands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.summary);
+    sub->final_callback([&action, chosen = command.set_up(*sub)] { action = chosen; });
+  }
+  const std::vector<const char*> arguments = Arguments(argc, argv);
+  try {
+    app.parse(static_cast<int>(arguments.size()), arguments.data());
+  } catch (const CLI::Success& success) {  // --help and --version
+    std::ostringstream text;
+    app.exit(success, text, text);
+    return Finish(WriteOut(text.str()), kExitOk);
+  } catch (const CLI::Error& error) {
+    PrintNote("tandem: " + OneLine(error.what()) + " (see tandem --help)");
+    return kExitUsage;
+  }
+  const absl::StatusOr<int> code = action();
+  return Finish(code.status(), code.value_or(kExitFailure));
+}
+
+}  // namespace
+}  // namespace tandem
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a failed write
+  try {
+    return tandem::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    tandem::PrintNote("tandem: out of memory");
+    return tandem::kExitFailure;
+  }
+}

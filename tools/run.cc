@@ -1,0 +1,124 @@
+// `tandem run`: generates text.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/device/status.h"
+#include "tools/chat.h"
+#include "tools/command.h"
+#include "tools/flags.h"
+#include "tools/generation.h"
+#include "tools/terminal.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::string_view kDefaultModel = "stories-iq4_nl.gguf";
+constexpr std::string_view kDefaultPrompt = "Once upon a time";
+
+struct RunFlags {
+  std::string model;
+  EngineFlags engine;
+  TextFlags text;
+  GenerationFlags generation;
+  bool chat = false;
+  std::string system;
+};
+
+// The model that comes along: in the source tree of a build, or where it was installed.
+absl::StatusOr<std::string> FindDefaultModel() {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  std::string looked;
+  for (const char* place : {"../../models", "../share/tandem/models"}) {
+    const fs::path path = (folder / place / kDefaultModel).lexically_normal();
+    if (fs::exists(path, error)) return path.string();
+    absl::StrAppend(&looked, looked.empty() ? "" : " nor ", path.string());
+  }
+  return absl::NotFoundError(
+      absl::StrCat("no MODEL is given, and the default one is neither ", looked));
+}
+
+// One line end at the end of a file is the editor's, not the author's.
+absl::StatusOr<std::string> ReadPrompt(const RunFlags& flags) {
+  TANDEM_ASSIGN_OR_RETURN(std::string prompt, flags.text.Read());
+  const bool typed = flags.text.prompt_option->count() > 0;
+  if (!typed && prompt.ends_with('\n')) prompt.pop_back();
+  if (!prompt.empty() || flags.text.given()) return prompt;
+  if (flags.model.empty()) return std::string(kDefaultPrompt);
+  return absl::InvalidArgumentError(
+      "there is no prompt; give -p TEXT, -f FILE, or text on standard input");
+}
+
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const Model& model, const std::string& prompt) {
+  if (model.tokenizer() == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(model.path(), " has no tokenizer"));
+  }
+  return model.tokenizer()->Encode(prompt);
+}
+
+absl::StatusOr<int> Complete(const Engine& engine, Session& session, const RunFlags& flags,
+                             const GenerateOptions& options, const std::string& prompt) {
+  TANDEM_ASSIGN_OR_RETURN(const auto ids, EncodePrompt(engine.model(), prompt));
+  const bool json = flags.generation.json;
+  // A person wants to see the whole text, a program only what is new.
+  if (!json && (IsTerminal(StandardStream::kOut) || !flags.text.given())) {
+    TANDEM_RETURN_IF_ERROR(WriteOut(TerminalSafe(prompt)));
+  }
+  TANDEM_ASSIGN_OR_RETURN(const Report report, GenerateAndPrint(session, ids, options, json));
+  const uint64_t seed = options.sampler.seed;
+  if (json) {
+    TANDEM_RETURN_IF_ERROR(WriteOut(ReportJson(report, engine, seed)));
+  } else {
+    TANDEM_RETURN_IF_ERROR(WriteOut("\n"));
+    PrintNote(ReportText(report, engine, seed));
+  }
+  return report.interrupted ? kExitInterrupted : kExitOk;
+}
+
+absl::StatusOr<int> Run(const RunFlags& flags) {
+  TANDEM_ASSIGN_OR_RETURN(const GenerateOptions options, ToGenerateOptions(flags.generation));
+  std::string prompt, model = flags.model;
+  if (model.empty()) {
+    TANDEM_ASSIGN_OR_RETURN(model, FindDefaultModel());
+  }
+  if (!flags.chat) {
+    TANDEM_ASSIGN_OR_RETURN(prompt, ReadPrompt(flags));
+  }
+  TANDEM_ASSIGN_OR_RETURN(const auto engine, OpenEngine(model, ToEngineOptions(flags.engine)));
+  TANDEM_ASSIGN_OR_RETURN(const auto session, engine->NewSession());
+  if (!flags.chat) return Complete(*engine, *session, flags, options, prompt);
+  return Chat(*engine, *session, options, flags.generation.json,
+              {.system = flags.system, .first_message = flags.text.prompt});
+}
+
+}  // namespace
+
+Action SetUpRun(CLI::App& app) {
+  auto flags = std::make_shared<RunFlags>();
+  app.add_option("MODEL", flags->model,
+                 "A GGUF file or a Hugging Face folder; without it, the small model that comes "
+                 "along tells a story");
+  AddTextFlags(app, flags->text);
+  AddGenerationFlags(app, flags->generation);
+  CLI::Option* chat =
+      app.add_flag("--chat", flags->chat, "Talk with the model, by its own chat template");
+  app.add_option("--system", flags->system, "Instructions to the model before the conversation")
+      ->needs(chat)
+      ->type_name("TEXT");
+  AddEngineFlags(app, flags->engine);
+  app.footer(R"(
+The text goes to standard output, the report of speed and memory to standard error.
+Ctrl-C ends the generation, a second Ctrl-C the program.
+
+Examples:
+  tandem run model.gguf -p "The sea is" -n 100 --temp 0
+  tandem run model.gguf -f question.txt --stop "." --json
+  tandem run model.gguf --chat --system "Answer in rhymes."
+  tandem run deepseek.gguf --device cuda,cpu --ctx 16384 --kq-limit 512 -p "Hello")");
+  return [flags] { return Run(*flags); };
+}
+
+}  // namespace tandem
