@@ -113,12 +113,12 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& opt
   }
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int threads = options.threads > 0 ? options.threads : std::min(cores, kMostThreads);
-  DeviceInfo info = {.name = "cpu",
-                     .description = absl::StrCat("AVX2, ", threads, " threads"),
-                     .host_memory = true,
-                     .memory_bytes = SystemMemory()};
   try {
     auto team = std::make_shared<Team>(TeamOptions{.threads = threads});
+    DeviceInfo info = {.name = "cpu",
+                       .description = absl::StrCat("AVX2, ", team->threads(), " threads"),
+                       .host_memory = true,
+                       .memory_bytes = SystemMemory()};
     return std::make_unique<CpuDevice>(std::move(info), std::move(team));
   } catch (const std::exception& error) {
     return absl::ResourceExhaustedError(absl::StrCat("cpu: no threads: ", error.what()));

@@ -13,42 +13,52 @@ int64_t PaddedGroups(int64_t n) {
   return (n / kGroup + kSpanGroups - 1) / kSpanGroups * kSpanGroups;
 }
 
-// i32 sums of quants times activations of a group, with the scales of its halves if it has them.
-template <typename Format>
-inline Bytes GroupDot(const Span& span, int g, Bytes x) {
-  const Bytes pairs =
-      Format::kSigned ? DotPairsSigned(span.quants[g], x) : DotPairs(span.quants[g], x);
-  return DotQuads(pairs, Format::kHalves ? span.half_scales[g] : SetI16(1));
-}
-
 template <int kColumns>
 struct BlockSums {
   F32x8 of[kColumns];
 };
 
+// Scales of the groups of a span times those of the activations, for each column.
+template <int kColumns>
+struct Factors {
+  alignas(32) float of[kColumns][kSpanGroups];
+};
+
+// i32 sums of the quants of a group times activations; `weights` are |quants| if they are signed.
+template <typename Format>
+inline Bytes GroupDot(const Span& span, int g, Bytes weights, Bytes x) {
+  if constexpr (Format::kSigned) x = WithSign(x, span.quants[g]);
+  return DotQuads(DotPairs(weights, x), Format::kHalves ? span.half_scales[g] : SetI16(1));
+}
+
 // Adds the products of one span. `first` is its first group.
 template <typename Format, int kColumns>
 inline void AddSpan(const Span& span, int groups, int64_t first, const QuantizedRow* x,
                     BlockSums<kColumns>& sums) {
+  constexpr bool kHalfMins = Format::kMins && Format::kHalves;
+  Factors<kColumns> scales, mins;
   for (int c = 0; c < kColumns; ++c) {
     const F32x8 x_scales = Load(x[c].scales + first);
-    alignas(32) float scales[kSpanGroups], mins[kSpanGroups];
-    Store(scales, Mul(Load(span.scales), x_scales));
-    F32x8 sum = sums.of[c];
-    if constexpr (Format::kMins && Format::kHalves) Store(mins, Mul(Load(span.mins), x_scales));
-    if constexpr (Format::kMins && !Format::kHalves) {
-      sum = Fma(Load(span.mins), Load(x[c].sums + first), sum);
+    Store(scales.of[c], Mul(Load(span.scales), x_scales));
+    if constexpr (kHalfMins) {
+      Store(mins.of[c], Mul(Load(span.mins), x_scales));
+    } else if constexpr (Format::kMins) {
+      sums.of[c] = Fma(Load(span.mins), Load(x[c].sums + first), sums.of[c]);
     }
-    const int8_t* quants = x[c].quants + first * kGroup;
-    for (int g = 0; g < groups; ++g) {
-      const Bytes group = LoadBytes(quants + g * kGroup);
-      sum = Fma(ToFloat(GroupDot<Format>(span, g, group)), Set(scales[g]), sum);
-      if constexpr (Format::kMins && Format::kHalves) {
+  }
+  KeepInMemory(scales);
+  if constexpr (kHalfMins) KeepInMemory(mins);
+  for (int g = 0; g < groups; ++g) {
+    const Bytes weights = Format::kSigned ? AbsI8(span.quants[g]) : span.quants[g];
+    for (int c = 0; c < kColumns; ++c) {
+      const Bytes group = LoadBytes(x[c].quants + (first + g) * kGroup);
+      const F32x8 dot = ToFloat(GroupDot<Format>(span, g, weights, group));
+      sums.of[c] = Fma(dot, Set(scales.of[c][g]), sums.of[c]);
+      if constexpr (kHalfMins) {
         const Bytes halves = DotQuads(DotPairs(SetI8(1), group), span.half_mins[g]);
-        sum = Fma(ToFloat(halves), Set(mins[g]), sum);
+        sums.of[c] = Fma(ToFloat(halves), Set(mins.of[c][g]), sums.of[c]);
       }
     }
-    sums.of[c] = sum;
   }
 }
 
@@ -67,7 +77,13 @@ void BlockRow(const std::byte* row, int64_t in, const QuantizedRow* x, float* ou
     Format::Unpack(row, groups, span);
     AddSpan<Format, kColumns>(span, groups, i / kGroup, x, sums);
   }
-  for (int c = 0; c < kColumns; ++c) out[c] = Sum(sums.of[c]);
+  // Always by Sum4, as another order of the additions would give other bits.
+  for (int c = 0; c < kColumns; c += 4) {
+    auto sum = [&](int i) { return sums.of[std::min(c + i, kColumns - 1)]; };
+    float four[4];
+    Store4(four, Sum4(sum(0), sum(1), sum(2), sum(3)));
+    std::copy_n(four, std::min(4, kColumns - c), out + c);
+  }
 }
 
 template <typename Format, int kColumns>
@@ -84,7 +100,11 @@ void BlockColumns(const ProductTile& tile, int64_t first) {
 template <typename Format>
 void BlockProduct(const ProductTile& tile) {
   int64_t c = 0;
-  for (; c + 4 <= tile.count; c += 4) BlockColumns<Format, 4>(tile, c);
+  for (; c + 8 <= tile.count; c += 8) BlockColumns<Format, 8>(tile, c);
+  if (c + 4 <= tile.count) {
+    BlockColumns<Format, 4>(tile, c);
+    c += 4;
+  }
   if (c + 2 <= tile.count) {
     BlockColumns<Format, 2>(tile, c);
     c += 2;

@@ -22,6 +22,13 @@ inline T ReadAs(const void* address) {
   return value;
 }
 
+// Makes the compiler read `value` from memory again. A broadcast from memory costs a load, one from
+// a register that the compiler would rather keep costs two shuffles.
+template <typename T>
+inline void KeepInMemory(T& value) {
+  asm volatile("" : "+m"(value));
+}
+
 // Floats.
 inline F32x8 Zero() { return _mm256_setzero_ps(); }
 inline F32x8 Set(float value) { return _mm256_set1_ps(value); }
@@ -118,10 +125,9 @@ inline Bytes SpreadBits(uint32_t bits) {
 inline Bytes DotPairs(Bytes unsigned_bytes, Bytes signed_bytes) {
   return _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
 }
-// The same for two signed operands: |w| times x with the sign of w.
-inline Bytes DotPairsSigned(Bytes w, Bytes x) {
-  return DotPairs(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-}
+inline Bytes AbsI8(Bytes v) { return _mm256_abs_epi8(v); }
+// x with the sign of w: |w| (x with the sign of w) = w x, for operands of DotPairs.
+inline Bytes WithSign(Bytes x, Bytes w) { return _mm256_sign_epi8(x, w); }
 // i32 sums of neighbouring products of i16.
 inline Bytes DotQuads(Bytes a, Bytes b) { return _mm256_madd_epi16(a, b); }
 inline F32x8 ToFloat(Bytes i32) { return _mm256_cvtepi32_ps(i32); }

@@ -2,7 +2,6 @@
 
 #include <immintrin.h>
 #include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/info.h>
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
@@ -10,7 +9,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <optional>
 #include <utility>
 
 namespace tandem {
@@ -29,9 +27,10 @@ constexpr int kPausesPerLook = 32;
 class Team::State : public std::enable_shared_from_this<Team::State> {
  public:
   explicit State(TeamOptions options) : options_(std::move(options)) {
-    if (options_.threads > tbb::info::default_concurrency()) {
-      more_threads_.emplace(tbb::global_control::max_allowed_parallelism, options_.threads);
-    }
+    // oneTBB complains on stderr about an arena that is larger than it has threads for.
+    const size_t most =
+        tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
+    options_.threads = std::clamp<int>(options_.threads, 1, static_cast<int>(most));
     if (options_.threads > 1) arena_.initialize(options_.threads - 1, /*reserved_for_masters=*/0);
   }
 
@@ -140,9 +139,7 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     return news;
   }
 
-  const TeamOptions options_;
-  // Asks oneTBB for more threads than it has by itself; never for fewer, which others would feel.
-  std::optional<tbb::global_control> more_threads_;
+  TeamOptions options_;  // never changes once made
   tbb::task_arena arena_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -9,7 +9,7 @@
 namespace tandem {
 
 struct TeamOptions {
-  int threads = 1;                            // calling thread included; at least 1
+  int threads = 1;                            // most threads, the calling one included
   std::function<void(int slot)> at_boundary;  // see Segment::Hooks
 };
 
@@ -22,6 +22,7 @@ class Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
+  // As asked for, or fewer if oneTBB is limited to fewer: by default, one for each core.
   int threads() const;
   // A segment that this team can run.
   std::shared_ptr<Segment> MakeSegment(std::vector<Phase> phases) const;

@@ -1,6 +1,9 @@
 #include "backends/conformance/conformance.h"
 
+#include <oneapi/tbb/global_control.h>
+
 #include <memory>
+#include <string>
 
 #include "backends/cpu/cpu_device.h"
 #include "backends/reference/reference_device.h"
@@ -13,6 +16,7 @@ namespace {
 class CpuConformanceTest : public testing::TestWithParam<int> {};
 
 TEST_P(CpuConformanceTest, AgreesWithTheReference) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 4);
   const auto subject = CreateCpuDevice({.threads = 4});
   ASSERT_TRUE(subject.ok()) << subject.status();
   const auto oracle = CreateReferenceDevice();

@@ -77,10 +77,19 @@ TEST(TeamTest, RunsEveryChunkOnceAndInOrderOfPhases) {
 }
 
 TEST(TeamTest, CallerFinishesAloneWhenTheArenaGetsNoThreads) {
-  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 1);
+  const tbb::global_control many(tbb::global_control::max_allowed_parallelism, 16);
   Team alone({.threads = 1});
   Team team({.threads = 16});
-  EXPECT_EQ(RunChain(team, 30, 40, 100), RunChain(alone, 30, 40, 1));
+  EXPECT_EQ(team.threads(), 16);
+  const std::vector<uint64_t> expected = RunChain(alone, 30, 40, 1);
+  const tbb::global_control one(tbb::global_control::max_allowed_parallelism, 1);
+  EXPECT_EQ(RunChain(team, 30, 40, 100), expected);
+}
+
+TEST(TeamTest, TakesNoMoreThreadsThanThereAre) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 3);
+  EXPECT_EQ(Team({.threads = 16}).threads(), 3);
+  EXPECT_EQ(Team({.threads = 2}).threads(), 2);
 }
 
 TEST(TeamTest, SegmentsOfManyCallersRunSideBySide) {

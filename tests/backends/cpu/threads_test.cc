@@ -90,7 +90,7 @@ TEST(CpuDeviceTest, RefusesOddThreadCounts) {
             absl::StatusCode::kInvalidArgument);
 }
 
-TEST(CpuDeviceTest, DescribesItself) {
+TEST_F(ThreadsTest, TheDeviceDescribesItself) {
   const auto device = MakeDevice(3);
   EXPECT_EQ(device->info().name, "cpu");
   EXPECT_EQ(device->info().description, "AVX2, 3 threads");
