@@ -129,13 +129,17 @@ class HiddenBuffer final : public Buffer {
   std::unique_ptr<Buffer> host_;
 };
 
+void Move(void* dst, const void* src, int64_t bytes) {
+  if (bytes > 0) std::memcpy(dst, src, static_cast<size_t>(bytes));
+}
+
 class LazyStream final : public Stream {
  public:
   absl::Status CopyIn(void* dst, const void* src, int64_t bytes) override {
-    return Queue([=] { std::memcpy(Reveal(dst), src, static_cast<size_t>(bytes)); });
+    return Queue([=] { Move(Reveal(dst), src, bytes); });
   }
   absl::Status CopyOut(void* dst, const void* src, int64_t bytes) override {
-    return Queue([=] { std::memcpy(dst, Reveal(src), static_cast<size_t>(bytes)); });
+    return Queue([=] { Move(dst, Reveal(src), bytes); });
   }
   absl::Status Record(Event&) override { return absl::OkStatus(); }
   absl::Status Wait(Event&) override { return absl::OkStatus(); }
