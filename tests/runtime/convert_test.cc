@@ -104,8 +104,9 @@ TEST_P(ConvertGoldenTest, MatricesTakeTheTypeAskedForAndVectorsAndRoutersAreF32)
       EXPECT_LT(report.squared_error, type == DType::kF16 ? 1e-9 : 1e-30) << tensor.name;
     }
     EXPECT_EQ(*file->metadata().GetString("general.name"), "tiny");
-    EXPECT_EQ(*file->metadata().GetU32("general.file_type"),
-              type == DType::kF32 ? 0u : type == DType::kF16 ? 1u : 32u);
+    EXPECT_EQ(*file->metadata().GetU32("general.file_type"), type == DType::kF32   ? 0u
+                                                             : type == DType::kF16 ? 1u
+                                                                                   : 32u);
   }
 }
 
