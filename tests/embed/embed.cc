@@ -1,6 +1,6 @@
 // The smallest program around the library: opens a model, generates, prints as tokens come.
 //
-//   embed MODEL DEVICE PROMPT
+//   embed MODEL PROMPT DEVICE...
 #include <cstdint>
 #include <iostream>
 #include <string>
@@ -30,8 +30,9 @@ absl::Status Generate(tandem::Engine& engine, std::string_view prompt,
   return whole ? absl::OkStatus() : absl::InternalError("the callback did not see every token");
 }
 
-absl::Status Run(std::string_view model, const std::string& device, std::string_view prompt) {
-  auto engine = tandem::Engine::Open(model, {.devices = {device}, .context = 128});
+absl::Status Run(std::string_view model, std::string_view prompt,
+                 const std::vector<std::string>& devices) {
+  auto engine = tandem::Engine::Open(model, {.devices = devices, .context = 128});
   if (!engine.ok()) return engine.status();
   std::vector<int32_t> first, second;
   if (auto status = Generate(**engine, prompt, &first); !status.ok()) return status;
@@ -42,11 +43,11 @@ absl::Status Run(std::string_view model, const std::string& device, std::string_
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: embed MODEL DEVICE PROMPT\n";
+  if (argc < 4) {
+    std::cerr << "usage: embed MODEL PROMPT DEVICE...\n";
     return 2;
   }
-  const absl::Status status = Run(argv[1], argv[2], argv[3]);
+  const absl::Status status = Run(argv[1], argv[2], {argv + 3, argv + argc});
   if (!status.ok()) std::cerr << "embed: " << status << '\n';
   return status.ok() ? 0 : 1;
 }
