@@ -3,8 +3,11 @@
 
 #include <functional>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+
+namespace CLI {
+class App;
+}
 
 namespace tandem {
 
@@ -24,6 +27,12 @@ struct Command {
   Action (*set_up)(CLI::App& app);  // adds the flags to `app`
 };
 
+Action SetUpCheckDevice(CLI::App& app);
+Action SetUpDevices(CLI::App& app);
+Action SetUpInspect(CLI::App& app);
+Action SetUpLogits(CLI::App& app);
+Action SetUpPerplexity(CLI::App& app);
 Action SetUpRun(CLI::App& app);
+Action SetUpTokenize(CLI::App& app);
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
 #include "tools/flags.h"
 
+#include "CLI/CLI.hpp"
 #include "backends/device/status.h"
 #include "tools/terminal.h"
 
@@ -11,17 +12,18 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
                  "can (see `tandem devices`)")
       ->delimiter(',')
       ->allow_extra_args(false)
+      ->default_str("cpu")
       ->type_name("NAME,...");
   app.add_option("--threads", flags.threads, "CPU threads; 0: one for each core")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N");
   app.add_option("--ctx", flags.context,
                  "Most tokens of the conversation; 0: what the model was made for, at most 4096")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31))
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31).description(""))
       ->type_name("N");
   app.add_option("--kq-limit", flags.kq_limit,
                  "Most memory for temporaries of attention; -amb is the same flag")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30).description(""))
       ->type_name("MiB");
   app.add_option("--kv-type", flags.kv_type, "Number format of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4_0"}))
@@ -50,15 +52,15 @@ absl::StatusOr<std::shared_ptr<Engine>> OpenEngine(const std::string& model,
 }
 
 void AddTextFlags(CLI::App& app, TextFlags& flags) {
-  flags.prompt_option =
+  CLI::Option* prompt =
       app.add_option("-p,--prompt", flags.prompt, "The text itself")->type_name("TEXT");
   app.add_option("-f,--file", flags.file, "The file with the text; - is standard input")
-      ->excludes(flags.prompt_option)
+      ->excludes(prompt)
       ->type_name("FILE");
 }
 
 absl::StatusOr<std::string> TextFlags::Read() const {
-  if (prompt_option->count() > 0) return prompt;
+  if (prompt.has_value()) return *prompt;
   if (!file.empty()) return ReadAll(file);
   if (IsTerminal(StandardStream::kIn)) return std::string();
   return ReadAll("-");
