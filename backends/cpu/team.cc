@@ -52,9 +52,13 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     if (shared) Dismiss(segment);
   }
 
+  // Waits for the helpers that are here; those that were called but have not come will find the
+  // team stopped.
   void Stop() {
     stopped_.store(true);
     Announce();
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [this] { return present_ == 0; });
   }
 
  private:
@@ -83,8 +87,22 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     segments_version_.fetch_add(1);
   }
 
-  // The life of a helper.
+  // Counts a helper as present for as long as it lives.
   void Serve() {
+    {
+      // Pairs with Enlist. oneTBB gives that order too, but race detectors do not see into it.
+      (void)segments_version_.load(std::memory_order_acquire);
+      std::lock_guard lock(mutex_);
+      if (stopped_.load()) return;
+      ++present_;
+    }
+    Help();
+    std::lock_guard lock(mutex_);
+    --present_;
+    wake_.notify_all();
+  }
+
+  void Help() {
     const int slot = 1 + tbb::this_task_arena::current_thread_index();
     std::vector<std::shared_ptr<Segment>> segments;
     uint32_t version = segments_version_.load() - 1;
@@ -145,6 +163,7 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   std::condition_variable wake_;
   std::vector<std::shared_ptr<Segment>> segments_;  // running; guarded by mutex_
   int helpers_ = 0;                                 // called or present; guarded by mutex_
+  int present_ = 0;                                 // guarded by mutex_
   std::atomic<uint32_t> segments_version_ = 0;
   alignas(64) std::atomic<uint32_t> news_ = 0;
   alignas(64) std::atomic<int> sleepers_ = 0;

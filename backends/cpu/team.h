@@ -18,7 +18,7 @@ struct TeamOptions {
 class Team {
  public:
   explicit Team(TeamOptions options);
-  ~Team();
+  ~Team();  // waits until no helper is at work
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
