@@ -2,6 +2,7 @@
 #include "runtime/engine.h"
 
 #include <cmath>
+#include <iostream>
 #include <string>
 #include <thread>
 
@@ -112,10 +113,8 @@ TEST(EngineTest, QuantizedCachesStayCloseToAnF32Cache) {
     EngineOptions options = Options();
     options.kv_type = type;
     options.all_logits = true;
-    const auto engine = Open("llama", options);
-    ASSERT_EQ(engine == nullptr, type == DType::kQ8_0 || type == DType::kQ4_0)
-        << "16 wide heads are half a block";
-    if (engine == nullptr) continue;
+    const auto engine = Open("deepseek_v3", options);
+    ASSERT_NE(engine, nullptr);
     auto logits = (*engine->NewSession())->Evaluate(Prompt(3, 60));
     ASSERT_TRUE(logits.ok()) << logits.status();
     if (exact.empty()) exact = *logits;
@@ -124,6 +123,7 @@ TEST(EngineTest, QuantizedCachesStayCloseToAnF32Cache) {
       error += std::pow(static_cast<double>((*logits)[i]) - exact[i], 2);
       norm += std::pow(static_cast<double>(exact[i]), 2);
     }
+    std::cout << DTypeName(type) << ": " << std::sqrt(error / norm) << "\n";
     EXPECT_LE(std::sqrt(error / norm), bound) << DTypeName(type);
   }
 }
