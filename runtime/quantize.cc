@@ -164,6 +164,16 @@ GgufHeader MakeHeader(const GgufModel& model, std::span<const Job> jobs, DType t
   return header;
 }
 
+absl::StatusOr<std::vector<Job>> ListJobs(const GgufModel& model, const QuantizeTypes& types,
+                                          const ImportanceMatrix& importance) {
+  const bool tied = model.tensors().Find("output.weight") == nullptr;
+  std::vector<Job> jobs;
+  for (const FileTensor& tensor : model.tensors()) {
+    TANDEM_ASSIGN_OR_RETURN(jobs.emplace_back(), MakeJob(tensor, tied, types, importance));
+  }
+  return jobs;
+}
+
 absl::Status CheckTypes(const QuantizeTypes& types) {
   std::vector<DType> asked = {types.type, types.output_type.value_or(types.type),
                               types.embedding_type.value_or(types.type)};
@@ -177,25 +187,11 @@ int ThreadCount(int asked) {
   return std::clamp(count, 1, kMaxThreads);
 }
 
-}  // namespace
-
-absl::StatusOr<std::vector<TensorReport>> QuantizeGguf(std::string_view in, std::string_view out,
-                                                       const QuantizeOptions& options) {
-  TANDEM_RETURN_IF_ERROR(CheckTypes(options.types));
-  TANDEM_ASSIGN_OR_RETURN(const GgufModel model, GgufModel::Open(in));
-  ImportanceMatrix importance;
-  if (!options.importance_path.empty()) {
-    TANDEM_ASSIGN_OR_RETURN(importance, ImportanceMatrix::Open(options.importance_path));
-  }
-  const bool tied = model.tensors().Find("output.weight") == nullptr;
-  std::vector<Job> jobs;
+absl::StatusOr<std::vector<TensorReport>> WriteAll(std::span<const Job> jobs,
+                                                   const QuantizeOptions& options,
+                                                   GgufWriter& writer) {
   int64_t total = 0, done = 0;
-  for (const FileTensor& tensor : model.tensors()) {
-    TANDEM_ASSIGN_OR_RETURN(jobs.emplace_back(), MakeJob(tensor, tied, options.types, importance));
-    total += NumElements(tensor);
-  }
-  const GgufHeader header = MakeHeader(model, jobs, options.types.type);
-  TANDEM_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::Create(out, header));
+  for (const Job& job : jobs) total += NumElements(*job.tensor);
   std::vector<TensorReport> reports;
   for (const Job& job : jobs) {
     auto report = WriteTensor(job, ThreadCount(options.threads), writer);
@@ -208,6 +204,23 @@ absl::StatusOr<std::vector<TensorReport>> QuantizeGguf(std::string_view in, std:
       options.progress(reports.back(), static_cast<double>(done) / static_cast<double>(total));
     }
   }
+  return reports;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<TensorReport>> QuantizeGguf(std::string_view in, std::string_view out,
+                                                       const QuantizeOptions& options) {
+  TANDEM_RETURN_IF_ERROR(CheckTypes(options.types));
+  TANDEM_ASSIGN_OR_RETURN(const GgufModel model, GgufModel::Open(in));
+  ImportanceMatrix importance;
+  if (!options.importance_path.empty()) {
+    TANDEM_ASSIGN_OR_RETURN(importance, ImportanceMatrix::Open(options.importance_path));
+  }
+  TANDEM_ASSIGN_OR_RETURN(const auto jobs, ListJobs(model, options.types, importance));
+  const GgufHeader header = MakeHeader(model, jobs, options.types.type);
+  TANDEM_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::Create(out, header));
+  TANDEM_ASSIGN_OR_RETURN(auto reports, WriteAll(jobs, options, writer));
   TANDEM_RETURN_IF_ERROR(writer.Finish());
   return reports;
 }

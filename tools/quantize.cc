@@ -1,0 +1,84 @@
+// `tandem quantize`: a GGUF file with smaller weights.
+#include "runtime/quantize.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/device/status.h"
+#include "tools/command.h"
+#include "tools/model_writing.h"
+#include "tools/terminal.h"
+
+namespace tandem {
+namespace {
+
+struct QuantizeFlags {
+  std::string in, out;
+  std::string type, output_type, embedding_type;
+  std::vector<std::string> rules;  // "PATTERN=TYPE"
+  std::string importance;
+  int threads = 0;
+};
+
+absl::StatusOr<TensorTypeRule> ParseRule(const std::string& text) {
+  const size_t equals = text.rfind('=');
+  if (equals != std::string::npos && equals > 0) {
+    const auto type = DTypeFromName(std::string_view(text).substr(equals + 1));
+    if (type.has_value()) return TensorTypeRule{text.substr(0, equals), *type};
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--tensor-type ", text, " is not of the form PATTERN=TYPE"));
+}
+
+absl::StatusOr<QuantizeOptions> ToOptions(const QuantizeFlags& flags) {
+  QuantizeOptions options;
+  options.types.type = ParsedDType(flags.type);
+  if (!flags.output_type.empty()) options.types.output_type = ParsedDType(flags.output_type);
+  if (!flags.embedding_type.empty()) {
+    options.types.embedding_type = ParsedDType(flags.embedding_type);
+  }
+  for (const std::string& text : flags.rules) {
+    TANDEM_ASSIGN_OR_RETURN(options.types.rules.emplace_back(), ParseRule(text));
+  }
+  options.importance_path = flags.importance;
+  options.threads = flags.threads;
+  return options;
+}
+
+absl::StatusOr<int> Quantize(const QuantizeFlags& flags) {
+  TANDEM_ASSIGN_OR_RETURN(QuantizeOptions options, ToOptions(flags));
+  absl::StatusOr<std::vector<TensorReport>> reports;
+  {
+    ProgressBar bar("Quantising");
+    options.progress = [&bar](const TensorReport&, double done) { bar.Show(done); };
+    reports = QuantizeGguf(flags.in, flags.out, options);
+  }
+  TANDEM_RETURN_IF_ERROR(reports.status());
+  TANDEM_RETURN_IF_ERROR(WriteOut(SummaryText(*reports)));
+  return kExitOk;
+}
+
+}  // namespace
+
+Action SetUpQuantize(CLI::App& app) {
+  auto flags = std::make_shared<QuantizeFlags>();
+  app.add_option("IN", flags->in, "The GGUF file to read")->required();
+  app.add_option("OUT", flags->out, "The GGUF file to write")->required();
+  app.add_option("--type", flags->type, "Type of the weights")->required()->check(DTypeCheck());
+  app.add_option("--output-type", flags->output_type,
+                 "Type of output.weight; else q6_k where --type is smaller")
+      ->check(DTypeCheck());
+  app.add_option("--embedding-type", flags->embedding_type, "Type of token_embd.weight")
+      ->check(DTypeCheck());
+  app.add_option("--tensor-type", flags->rules,
+                 "PATTERN=TYPE for weights whose name matches; * stands for any text, the first "
+                 "rule that matches counts");
+  app.add_option("--imatrix", flags->importance,
+                 "Importance matrix (.dat or GGUF): which columns matter most");
+  app.add_option("--threads", flags->threads, "Threads; 0: one for each core")
+      ->check(CLI::Range(0, 1024));
+  return [flags] { return Quantize(*flags); };
+}
+
+}  // namespace tandem
