@@ -28,10 +28,12 @@ struct Command {
 };
 
 Action SetUpCheckDevice(CLI::App& app);
+Action SetUpConvert(CLI::App& app);
 Action SetUpDevices(CLI::App& app);
 Action SetUpInspect(CLI::App& app);
 Action SetUpLogits(CLI::App& app);
 Action SetUpPerplexity(CLI::App& app);
+Action SetUpQuantize(CLI::App& app);
 Action SetUpRun(CLI::App& app);
 Action SetUpTokenize(CLI::App& app);
 

@@ -19,6 +19,8 @@ constexpr Command kCommands[] = {
     {"tokenize", "Turn text into tokens, or back", &SetUpTokenize},
     {"perplexity", "Measure how well a model predicts a text", &SetUpPerplexity},
     {"logits", "Write a model's logits after each token to a file", &SetUpLogits},
+    {"convert", "Turn a Hugging Face folder into a GGUF file", &SetUpConvert},
+    {"quantize", "Make a GGUF file smaller", &SetUpQuantize},
     {"devices", "List what models can run on", &SetUpDevices},
     {"check-device", "Compare a device's kernels with the reference", &SetUpCheckDevice},
 };
