@@ -24,6 +24,12 @@ struct Command {
   Action (*set_up)(CLI::App& app);  // adds the flags to `app`
 };
 
+Action SetUpCheckDevice(CLI::App& app);
+Action SetUpDevices(CLI::App& app);
+Action SetUpInspect(CLI::App& app);
+Action SetUpLogits(CLI::App& app);
+Action SetUpPerplexity(CLI::App& app);
 Action SetUpRun(CLI::App& app);
+Action SetUpTokenize(CLI::App& app);
 
 }  // namespace tandem

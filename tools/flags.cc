@@ -11,17 +11,18 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
                  "can (see `tandem devices`)")
       ->delimiter(',')
       ->allow_extra_args(false)
+      ->default_str("cpu")
       ->type_name("NAME,...");
   app.add_option("--threads", flags.threads, "CPU threads; 0: one for each core")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N");
   app.add_option("--ctx", flags.context,
                  "Most tokens of the conversation; 0: what the model was made for, at most 4096")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31))
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31).description(""))
       ->type_name("N");
   app.add_option("--kq-limit", flags.kq_limit,
                  "Most memory for temporaries of attention; -amb is the same flag")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30).description(""))
       ->type_name("MiB");
   app.add_option("--kv-type", flags.kv_type, "Number format of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4_0"}))

@@ -5,23 +5,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "backends/device/status.h"
 #include "tools/interrupt.h"
+#include "tools/json.h"
 #include "tools/terminal.h"
 
 namespace tandem {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Json = nlohmann::ordered_json;
-
-// Text in JSON is UTF-8; what is not becomes U+FFFD.
-std::string Line(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
 
 // 32 bits, so that a person can type them.
 uint64_t RandomSeed() {
@@ -75,7 +69,7 @@ void AddGenerationFlags(CLI::App& app, GenerationFlags& flags) {
   SamplerOptions& sampler = options.sampler;
   app.add_option("-n,--max-tokens", options.max_tokens,
                  "Most tokens to generate; 0: only evaluate the prompt")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40).description(""))
       ->type_name("N");
   app.add_option("--temp", sampler.temperature,
                  "Temperature; 0: always the most likely token, more: more surprising")
@@ -95,6 +89,7 @@ void AddGenerationFlags(CLI::App& app, GenerationFlags& flags) {
       ->type_name("N");
   app.add_option("--stop", options.stop, "Stop before this text; may be given several times")
       ->allow_extra_args(false)
+      ->default_str("")
       ->type_name("TEXT");
   app.add_flag("--json", flags.json, "Print one JSON object per line: each token, then the report");
 }
@@ -118,7 +113,8 @@ absl::StatusOr<Report> GenerateAndPrint(Session& session, std::span<const int32_
       report.first_token_seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
     if (json) {
-      written = WriteOut(Line({{"type", "token"}, {"id", token.id}, {"text", token.text}}));
+      written =
+          WriteOut(JsonText({{"type", "token"}, {"id", token.id}, {"text", token.text}}) + "\n");
     } else {
       written = WriteOut(terminal ? TerminalSafe(token.text) : std::string(token.text));
     }
@@ -163,19 +159,20 @@ std::string ReportJson(const Report& report, const Engine& engine, uint64_t seed
                       {"kv_cache_bytes", use.kv_cache},
                       {"arena_bytes", use.arena}});
   }
-  return Line({{"type", "report"},
-               {"stop_reason", ReasonText(result.reason)},
-               {"text", result.text},
-               {"prompt_tokens", result.prompt_tokens},
-               {"prompt_seconds", result.prompt_seconds},
-               {"prompt_tokens_per_second", PromptRate(result)},
-               {"generated_tokens", result.tokens.size()},
-               {"generate_seconds", result.generate_seconds},
-               {"generate_tokens_per_second", GenerateRate(result)},
-               {"first_token_seconds", report.first_token_seconds},
-               {"memory", std::move(memory)},
-               {"peak_resident_bytes", PeakResidentBytes()},
-               {"seed", seed}});
+  return JsonText({{"type", "report"},
+                   {"stop_reason", ReasonText(result.reason)},
+                   {"text", result.text},
+                   {"prompt_tokens", result.prompt_tokens},
+                   {"prompt_seconds", result.prompt_seconds},
+                   {"prompt_tokens_per_second", PromptRate(result)},
+                   {"generated_tokens", result.tokens.size()},
+                   {"generate_seconds", result.generate_seconds},
+                   {"generate_tokens_per_second", GenerateRate(result)},
+                   {"first_token_seconds", report.first_token_seconds},
+                   {"memory", std::move(memory)},
+                   {"peak_resident_bytes", PeakResidentBytes()},
+                   {"seed", seed}}) +
+         "\n";
 }
 
 }  // namespace tandem

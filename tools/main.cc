@@ -14,6 +14,12 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"run", "Generate text, or chat with a model", &SetUpRun},
+    {"inspect", "Show what is in a model file", &SetUpInspect},
+    {"tokenize", "Turn text into tokens, or back", &SetUpTokenize},
+    {"perplexity", "Measure how well a model predicts a text", &SetUpPerplexity},
+    {"logits", "Write a model's logits after each token to a file", &SetUpLogits},
+    {"devices", "List what models can run on", &SetUpDevices},
+    {"check-device", "Compare a device's kernels with the reference", &SetUpCheckDevice},
 };
 
 constexpr std::string_view kExamples = R"(
