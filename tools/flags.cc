@@ -1,5 +1,6 @@
 #include "tools/flags.h"
 
+#include "CLI/CLI.hpp"
 #include "backends/device/status.h"
 #include "tools/terminal.h"
 
@@ -51,15 +52,15 @@ absl::StatusOr<std::shared_ptr<Engine>> OpenEngine(const std::string& model,
 }
 
 void AddTextFlags(CLI::App& app, TextFlags& flags) {
-  flags.prompt_option =
+  CLI::Option* prompt =
       app.add_option("-p,--prompt", flags.prompt, "The text itself")->type_name("TEXT");
   app.add_option("-f,--file", flags.file, "The file with the text; - is standard input")
-      ->excludes(flags.prompt_option)
+      ->excludes(prompt)
       ->type_name("FILE");
 }
 
 absl::StatusOr<std::string> TextFlags::Read() const {
-  if (prompt_option->count() > 0) return prompt;
+  if (prompt.has_value()) return *prompt;
   if (!file.empty()) return ReadAll(file);
   if (IsTerminal(StandardStream::kIn)) return std::string();
   return ReadAll("-");

@@ -3,12 +3,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "runtime/engine.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace tandem {
 
@@ -31,14 +35,13 @@ absl::StatusOr<std::shared_ptr<Engine>> OpenEngine(const std::string& model, Eng
 
 // Text given as a flag, in a file, or on standard input.
 struct TextFlags {
-  CLI::Option* prompt_option = nullptr;
-  std::string prompt;
+  std::optional<std::string> prompt;
   std::string file;
 
-  // Text that was asked for, or that comes on standard input unless a person is there; "" if there
-  // is none.
+  // The text that was asked for, or that comes on standard input unless a person is there; "" if
+  // there is none.
   absl::StatusOr<std::string> Read() const;
-  bool given() const { return prompt_option->count() > 0 || !file.empty(); }
+  bool given() const { return prompt.has_value() || !file.empty(); }
 };
 
 // -p and -f, of which one may be given.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "backends/device/status.h"
 #include "tools/interrupt.h"

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "backends/device/status.h"
 #include "tools/command.h"
@@ -45,22 +46,29 @@ int64_t CountParameters(const TensorTable& tensors) {
   return count;
 }
 
+// Of a column that holds `name` of each item; a very long one may stand out.
+template <typename Items, typename Name>
+int Width(const Items& items, Name name) {
+  size_t width = 0;
+  for (const auto& item : items) width = std::max(width, std::min<size_t>((item.*name).size(), 60));
+  return static_cast<int>(width);
+}
+
 std::string DescribeText(const std::string& path, const ModelFiles& files) {
   std::string text = absl::StrFormat(
       "file        %s\nformat      %s, %d file%s, %s\nparameters  %d in %d tensors\n", path,
       files.format, files.files, files.files == 1 ? "" : "s", BytesText(files.bytes),
       CountParameters(files.tensors), files.tensors.size());
   absl::StrAppendFormat(&text, "\nmetadata (%d)\n", files.facts.size());
-  size_t width = 0;
-  for (const FileFact& fact : files.facts) width = std::max(width, fact.key.size());
-  const int column = static_cast<int>(std::min<size_t>(width, 48));
+  const int key_width = Width(files.facts, &FileFact::key);
   for (const FileFact& fact : files.facts) {
-    absl::StrAppendFormat(&text, "  %-*s  %-8s  %s\n", column, OneLine(fact.key), fact.type,
+    absl::StrAppendFormat(&text, "  %-*s  %-8s  %s\n", key_width, OneLine(fact.key), fact.type,
                           OneLine(fact.text));
   }
   text += "\ntensors\n";
+  const int name_width = Width(files.tensors.all(), &FileTensor::name);
   for (const FileTensor& tensor : files.tensors) {
-    absl::StrAppendFormat(&text, "  %-40s  %-8s  %-20s  %s%s\n", OneLine(tensor.name),
+    absl::StrAppendFormat(&text, "  %-*s  %-8s  %-20s  %10s%s\n", name_width, OneLine(tensor.name),
                           OneLine(tensor.type_name), ShapeText(tensor.shape),
                           BytesText(static_cast<int64_t>(tensor.data.size())),
                           tensor.dtype.has_value() ? "" : "  (type not supported)");

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "backends/device/status.h"
 #include "runtime/safetensors_writer.h"
 #include "tools/command.h"

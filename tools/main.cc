@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "tools/command.h"
 #include "tools/terminal.h"
 

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "backends/device/status.h"
 #include "tools/command.h"

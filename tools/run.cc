@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "CLI/CLI.hpp"
 #include "backends/device/status.h"
 #include "tools/chat.h"
 #include "tools/command.h"
@@ -44,8 +45,7 @@ absl::StatusOr<std::string> FindDefaultModel() {
 // One line end at the end of a file is the editor's, not the author's.
 absl::StatusOr<std::string> ReadPrompt(const RunFlags& flags) {
   TANDEM_ASSIGN_OR_RETURN(std::string prompt, flags.text.Read());
-  const bool typed = flags.text.prompt_option->count() > 0;
-  if (!typed && prompt.ends_with('\n')) prompt.pop_back();
+  if (!flags.text.prompt.has_value() && prompt.ends_with('\n')) prompt.pop_back();
   if (!prompt.empty() || flags.text.given()) return prompt;
   if (flags.model.empty()) return std::string(kDefaultPrompt);
   return absl::InvalidArgumentError(
@@ -91,7 +91,7 @@ absl::StatusOr<int> Run(const RunFlags& flags) {
   TANDEM_ASSIGN_OR_RETURN(const auto session, engine->NewSession());
   if (!flags.chat) return Complete(*engine, *session, flags, options, prompt);
   return Chat(*engine, *session, options, flags.generation.json,
-              {.system = flags.system, .first_message = flags.text.prompt});
+              {.system = flags.system, .first_message = flags.text.prompt.value_or("")});
 }
 
 }  // namespace
