@@ -1,4 +1,8 @@
 // The command line tool: finds the sub-command and reports its errors.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <csignal>
 #include <new>
 #include <sstream>
@@ -7,6 +11,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "runtime/quoted.h"
 #include "tools/command.h"
 #include "tools/terminal.h"
 
@@ -50,6 +55,19 @@ int Finish(const absl::Status& status, int code) {
   return kExitFailure;
 }
 
+// CLI11 would only say that a command is missing.
+bool IsUnknownCommand(int argc, char** argv) {
+  if (argc < 2 || *argv[1] == '-') return false;
+  return std::ranges::none_of(kCommands, [argv](const Command& command) {
+    return std::string_view(argv[1]) == command.name;
+  });
+}
+
+int UsageError(std::string_view message) {
+  PrintNote("tandem: " + OneLine(message) + " (see tandem --help)");
+  return kExitUsage;
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Runs large language models on CPUs and GPUs.", "tandem");
   app.footer(std::string(kExamples));
@@ -62,6 +80,9 @@ int Main(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     sub->final_callback([&action, chosen = command.set_up(*sub)] { action = chosen; });
   }
+  if (IsUnknownCommand(argc, argv)) {
+    return UsageError("there is no command " + Quoted(argv[1]));
+  }
   const std::vector<const char*> arguments = Arguments(argc, argv);
   try {
     app.parse(static_cast<int>(arguments.size()), arguments.data());
@@ -70,17 +91,24 @@ int Main(int argc, char** argv) {
     app.exit(success, text, text);
     return Finish(WriteOut(text.str()), kExitOk);
   } catch (const CLI::Error& error) {
-    PrintNote("tandem: " + OneLine(error.what()) + " (see tandem --help)");
-    return kExitUsage;
+    return UsageError(error.what());
   }
   const absl::StatusOr<int> code = action();
   return Finish(code.status(), code.value_or(kExitFailure));
+}
+
+// A standard stream that the caller closed must not become a model file by having its number free.
+void FillStandardStreams() {
+  int file = 0;
+  while ((file = open("/dev/null", O_RDONLY)) >= 0 && file <= STDERR_FILENO) continue;
+  if (file > STDERR_FILENO) close(file);
 }
 
 }  // namespace
 }  // namespace tandem
 
 int main(int argc, char** argv) {
+  tandem::FillStandardStreams();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a failed write
   try {
     return tandem::Main(argc, argv);

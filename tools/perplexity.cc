@@ -104,6 +104,9 @@ absl::StatusOr<double> Evaluate(Session& session, const Tokens& tokens, size_t v
 absl::StatusOr<int> Perplexity(PerplexityFlags flags) {
   TANDEM_ASSIGN_OR_RETURN(const std::string text, ReadAll(flags.file));
   if (flags.engine.context == 0) flags.engine.context = kDefaultWindow;
+  if (flags.engine.context < 2) {
+    return absl::InvalidArgumentError("a context of 1 token leaves nothing to predict (--ctx)");
+  }
   EngineOptions options = ToEngineOptions(flags.engine);
   options.all_logits = true;
   TANDEM_ASSIGN_OR_RETURN(const auto engine, OpenEngine(flags.model, options));

@@ -1,6 +1,7 @@
 // `tandem run`: generates text.
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,14 +43,13 @@ absl::StatusOr<std::string> FindDefaultModel() {
       absl::StrCat("no MODEL is given, and the default one is neither ", looked));
 }
 
-// One line end at the end of a file is the editor's, not the author's.
-absl::StatusOr<std::string> ReadPrompt(const RunFlags& flags) {
-  TANDEM_ASSIGN_OR_RETURN(std::string prompt, flags.text.Read());
-  if (!flags.text.prompt.has_value() && prompt.ends_with('\n')) prompt.pop_back();
-  if (!prompt.empty() || flags.text.given()) return prompt;
-  if (flags.model.empty()) return std::string(kDefaultPrompt);
-  return absl::InvalidArgumentError(
-      "there is no prompt; give -p TEXT, -f FILE, or text on standard input");
+// Nothing if no prompt was given. One line end at the end of a file is the editor's, not the
+// author's.
+absl::StatusOr<std::optional<std::string>> ReadPrompt(const TextFlags& flags) {
+  TANDEM_ASSIGN_OR_RETURN(std::string prompt, flags.Read());
+  if (!flags.prompt.has_value() && prompt.ends_with('\n')) prompt.pop_back();
+  if (prompt.empty() && !flags.given()) return std::nullopt;
+  return prompt;
 }
 
 absl::StatusOr<std::vector<int32_t>> EncodePrompt(const Model& model, const std::string& prompt) {
@@ -59,38 +59,40 @@ absl::StatusOr<std::vector<int32_t>> EncodePrompt(const Model& model, const std:
   return model.tokenizer()->Encode(prompt);
 }
 
-absl::StatusOr<int> Complete(const Engine& engine, Session& session, const RunFlags& flags,
-                             const GenerateOptions& options, const std::string& prompt) {
+absl::StatusOr<int> Complete(const Engine& engine, Session& session, const GenerateOptions& options,
+                             bool json, const std::optional<std::string>& given) {
+  const std::string prompt = given.value_or(std::string(kDefaultPrompt));
   TANDEM_ASSIGN_OR_RETURN(const auto ids, EncodePrompt(engine.model(), prompt));
-  const bool json = flags.generation.json;
-  // A person wants to see the whole text, a program only what is new.
-  if (!json && (IsTerminal(StandardStream::kOut) || !flags.text.given())) {
+  // A person wants to see the whole text, a program what it does not know.
+  if (!json && (IsTerminal(StandardStream::kOut) || !given.has_value())) {
     TANDEM_RETURN_IF_ERROR(WriteOut(TerminalSafe(prompt)));
   }
   TANDEM_ASSIGN_OR_RETURN(const Report report, GenerateAndPrint(session, ids, options, json));
   const uint64_t seed = options.sampler.seed;
-  if (json) {
-    TANDEM_RETURN_IF_ERROR(WriteOut(ReportJson(report, engine, seed)));
-  } else {
-    TANDEM_RETURN_IF_ERROR(WriteOut("\n"));
-    PrintNote(ReportText(report, engine, seed));
-  }
+  TANDEM_RETURN_IF_ERROR(WriteOut(json ? ReportJson(report, engine, seed) : "\n"));
+  if (!json) PrintNote(ReportText(report, engine, seed));
   return report.interrupted ? kExitInterrupted : kExitOk;
 }
 
 absl::StatusOr<int> Run(const RunFlags& flags) {
   TANDEM_ASSIGN_OR_RETURN(const GenerateOptions options, ToGenerateOptions(flags.generation));
-  std::string prompt, model = flags.model;
+  const bool json = flags.generation.json;
+  std::string model = flags.model;
   if (model.empty()) {
     TANDEM_ASSIGN_OR_RETURN(model, FindDefaultModel());
   }
+  std::optional<std::string> prompt;
   if (!flags.chat) {
-    TANDEM_ASSIGN_OR_RETURN(prompt, ReadPrompt(flags));
+    TANDEM_ASSIGN_OR_RETURN(prompt, ReadPrompt(flags.text));
+    if (!prompt.has_value() && !flags.model.empty()) {
+      return absl::InvalidArgumentError(
+          "there is no prompt; give -p TEXT, -f FILE, or text on standard input");
+    }
   }
   TANDEM_ASSIGN_OR_RETURN(const auto engine, OpenEngine(model, ToEngineOptions(flags.engine)));
   TANDEM_ASSIGN_OR_RETURN(const auto session, engine->NewSession());
-  if (!flags.chat) return Complete(*engine, *session, flags, options, prompt);
-  return Chat(*engine, *session, options, flags.generation.json,
+  if (!flags.chat) return Complete(*engine, *session, options, json, prompt);
+  return Chat(*engine, *session, options, json,
               {.system = flags.system, .first_message = flags.text.prompt.value_or("")});
 }
 
