@@ -3,7 +3,7 @@
 #include "backends/cpu/attention_paged.h"
 #include "backends/cpu/kernel_set.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 template <typename Layout>
@@ -30,4 +30,4 @@ void Plan(const AttentionArgs& args, const Workspace& workspace, std::vector<Pha
   PlanPaged(args, workspace.data, phases);
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -8,7 +8,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 using namespace simd;
@@ -243,4 +243,4 @@ void FinishRow(const AttentionArgs& a, const QueryBlock::Row& row, const Running
   if (lse != nullptr) *lse = largest + std::log(sum);
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

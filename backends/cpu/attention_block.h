@@ -5,7 +5,7 @@
 
 #include "backends/device/kernels.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 inline constexpr int64_t kChunkKeys = 256;  // keys whose partial result is merged as one
 inline constexpr int64_t kTileKeys = 32;    // keys in registers and the first cache at a time
@@ -96,4 +96,4 @@ void MergeChunk(const AttentionArgs& args, const QueryBlock::Row& row, const Par
 void FinishRow(const AttentionArgs& args, const QueryBlock::Row& row, const RunningRow& running);
 RunningRow EmptyRow();
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -9,7 +9,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kMostLanes = 32;
@@ -296,4 +296,4 @@ void PlanExpanded(const AttentionArgs& a, void* workspace, std::vector<Phase>& p
   phases.push_back(std::move(attend));
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -7,7 +7,7 @@
 #include "backends/cpu/phase.h"
 #include "backends/device/kernels.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 // What the phases keep in their workspace. Made from shapes and limit alone.
 struct ExpandedLayout {
@@ -21,4 +21,4 @@ struct ExpandedLayout {
 
 void PlanExpanded(const AttentionArgs& args, void* workspace, std::vector<Phase>& phases);
 
-}  // namespace tandem
+}  // namespace tandem::cpu

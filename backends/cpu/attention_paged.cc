@@ -7,7 +7,7 @@
 #include "backends/cpu/decode.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kMostLanes = 32;
@@ -327,4 +327,4 @@ void PlanPaged(const AttentionArgs& a, void* workspace, std::vector<Phase>& phas
        .back = 1});
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -17,7 +17,7 @@
 #include "backends/device/host_device.h"
 #include "backends/device/status.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 // Rough rates of one core, for Cost.
@@ -102,6 +102,9 @@ int64_t SystemMemory() {
 }
 
 }  // namespace
+}  // namespace tandem::cpu
+
+namespace tandem {
 
 absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& options) {
   if (const std::string missing = MissingInstructions(); !missing.empty()) {

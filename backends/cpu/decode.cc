@@ -5,7 +5,7 @@
 #include "backends/cpu/formats.h"
 #include "backends/device/quant.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 using namespace simd;
@@ -109,4 +109,4 @@ EncodeFn* FindEncoder(DType type) {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

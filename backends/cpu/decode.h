@@ -6,7 +6,7 @@
 
 #include "backends/device/dtype.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 // Writes elements [first, first + n) of a row to `out`. For block types `first` must be a multiple
 // of 256, or of 32 if blocks have 32 elements, and `n` a multiple of 32.
@@ -19,4 +19,4 @@ DecodeFn* FindDecoder(DType type);
 using EncodeFn = void(const float* x, int64_t n, std::byte* row);
 EncodeFn* FindEncoder(DType type);
 
-}  // namespace tandem
+}  // namespace tandem::cpu

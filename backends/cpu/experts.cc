@@ -6,7 +6,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kRows = 32;  // of weights in an item; whole groups of the hidden row
@@ -200,4 +200,4 @@ void Plan(const ExpertsArgs& a, const Workspace& workspace, std::vector<Phase>& 
       RowPhase(l.tokens, l.used * l.embed, a.live_rows, [a, l](int64_t t) { Combine(a, l, t); }));
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

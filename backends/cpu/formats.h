@@ -14,7 +14,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/device/dtype.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 inline constexpr int kGroup = 32;  // elements
 inline constexpr int kSpan = 256;  // elements
@@ -350,4 +350,4 @@ Function* SelectFormat(DType type, FormatList<F...>, Pick pick) {
   return nullptr;
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -9,7 +9,7 @@
 #include "backends/device/kernels.h"
 #include "backends/device/program.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 // Limits of the device beyond the contract. Only attention has any.
 absl::Status CheckLimits(const AttentionArgs& args);
@@ -42,4 +42,4 @@ void Plan(const AttentionArgs& args, const Workspace& workspace, std::vector<Pha
 void Plan(const RouteArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
 void Plan(const ExpertsArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -6,7 +6,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 // Sizes of a product; the tensors are addressed as if they always had groups.
@@ -151,4 +151,4 @@ void Plan(const LinearArgs& a, const Workspace& workspace, std::vector<Phase>& p
       [a, blocks, quantized](int64_t item) { RunBlock(a, blocks, quantized, item); }));
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

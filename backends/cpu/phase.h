@@ -4,7 +4,7 @@
 #include <functional>
 #include <vector>
 
-namespace tandem {
+namespace tandem::cpu {
 
 // A step of a call: chunks that may run in any order and at the same time. Which chunk does what
 // follows from shapes and run-time counts, never from the number of threads.
@@ -18,4 +18,4 @@ struct Phase {
 
 inline constexpr int kMaxChunks = 4095;
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -4,7 +4,7 @@
 
 #include "backends/cpu/formats.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 using namespace simd;
@@ -214,4 +214,4 @@ ProductFn* FindProduct(DType type) {
                                  []<typename F>() { return &BlockProduct<F>; });
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -6,7 +6,7 @@
 
 #include "backends/device/dtype.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 // A row of activations for block-quantised weights: `n` i8 quants, then the scale of each group of
 // 32, then scale * (sum of the quants) of each group. The lists are padded with zeros to whole
@@ -45,4 +45,4 @@ ProductFn* FindProduct(DType type);
 
 inline constexpr int64_t kTileColumns = 64;  // callers keep arrays of this size
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -6,7 +6,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
@@ -123,4 +123,4 @@ void Plan(const RouteArgs& a, const Workspace& workspace, std::vector<Phase>& ph
   }));
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

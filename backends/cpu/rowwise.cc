@@ -8,7 +8,7 @@
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 using namespace simd;
@@ -171,4 +171,4 @@ void Plan(const StoreKvArgs& a, const Workspace&, std::vector<Phase>& phases) {
                }));
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 constexpr int kChunkBits = 12;
@@ -91,4 +91,4 @@ void Segment::Publish(int phase, int chunks) {
   hooks_.advanced();
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -9,7 +9,7 @@
 
 #include "backends/cpu/phase.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 // Phases run one after the other. The chunks of a phase are claimed from counters, one for each
 // range of chunks, so that a thread finds the same weights in its cache step after step. The thread
@@ -60,4 +60,4 @@ class Segment {
   std::atomic<bool> finished_ = true;
 };
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace tandem::simd {
+namespace tandem::cpu::simd {
 
 using F32x8 = __m256;     // 8 floats
 using F32x4 = __m128;     // 4 floats
@@ -199,4 +199,4 @@ inline F32x8 Tanh(F32x8 x) {
   return Sub(Set(1.0f), Div(Set(2.0f), Add(Exp(Add(x, x)), Set(1.0f))));
 }
 
-}  // namespace tandem::simd
+}  // namespace tandem::cpu::simd

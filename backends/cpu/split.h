@@ -9,7 +9,7 @@
 #include "backends/cpu/phase.h"
 #include "backends/device/kernels.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 // Work is counted in multiply-adds, roughly; a chunk of this many takes some microseconds, a few
 // times what it costs to hand it to another thread.
@@ -68,4 +68,4 @@ class Carver {
   int64_t bytes_ = 0;
 };
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -11,7 +11,7 @@
 #include <mutex>
 #include <utility>
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -180,4 +180,4 @@ std::shared_ptr<Segment> Team::MakeSegment(std::vector<Phase> phases) const {
 
 void Team::Run(const std::shared_ptr<Segment>& segment) { state_->Run(segment); }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -6,7 +6,7 @@
 
 #include "backends/cpu/segment.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 struct TeamOptions {
   int threads = 1;                            // most threads, the calling one included
@@ -35,4 +35,4 @@ class Team {
   std::shared_ptr<State> state_;
 };
 
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -3,7 +3,7 @@
 #include "benchmark/benchmark.h"
 #include "tests/backends/cpu/step.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 // Arguments: threads, tokens of the step, keys of the sequence.
@@ -44,4 +44,4 @@ BENCHMARK(RunSteps)
     ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::cpu

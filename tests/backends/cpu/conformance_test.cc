@@ -9,7 +9,7 @@
 #include "backends/reference/reference_device.h"
 #include "gtest/gtest.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 // One kernel in each test, so that a failure names it.
@@ -32,4 +32,4 @@ INSTANTIATE_TEST_SUITE_P(AllKernels, CpuConformanceTest, testing::Range(0, kKern
                          });
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::cpu

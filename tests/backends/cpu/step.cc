@@ -7,7 +7,7 @@
 
 #include "backends/device/quant.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kDistinctRows = 16;  // of random numbers; they repeat in larger tensors
@@ -194,4 +194,4 @@ TensorView Step::FeedForward(const TensorView& x) {
   return Add(routed, Linear(hidden, {s.embed, s.shared}));
 }
 
-}  // namespace tandem
+}  // namespace tandem::cpu

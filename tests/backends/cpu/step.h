@@ -11,7 +11,7 @@
 
 #include "backends/device/device.h"
 
-namespace tandem {
+namespace tandem::cpu {
 
 struct StepSizes {
   int64_t layers = 2, embed = 64, heads = 4, words = 96;
@@ -59,4 +59,4 @@ class Step {
   LiveCount live_ = nullptr;
 };
 
-}  // namespace tandem
+}  // namespace tandem::cpu

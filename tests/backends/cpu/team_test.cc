@@ -11,7 +11,7 @@
 
 #include "gtest/gtest.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -156,4 +156,4 @@ TEST(TeamTest, EmptySegmentEnds) {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::cpu

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/backends/cpu/step.h"
 
-namespace tandem {
+namespace tandem::cpu {
 namespace {
 
 std::unique_ptr<Device> MakeDevice(int threads) { return *CreateCpuDevice({.threads = threads}); }
@@ -99,4 +99,4 @@ TEST_F(ThreadsTest, TheDeviceDescribesItself) {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::cpu
