@@ -68,14 +68,14 @@ Action SetUpQuantize(CLI::App& app) {
   app.add_option("--type", flags->type, "Type of the weights")
       ->required()
       ->check(DTypeCheck())
-      ->type_name("");
+      ->type_name("TYPE");
   app.add_option("--output-type", flags->output_type,
                  "Type of output.weight; else q6_k where --type is smaller")
       ->check(DTypeCheck())
-      ->type_name("");
+      ->type_name("TYPE");
   app.add_option("--embedding-type", flags->embedding_type, "Type of token_embd.weight")
       ->check(DTypeCheck())
-      ->type_name("");
+      ->type_name("TYPE");
   app.add_option("--tensor-type", flags->rules,
                  "Type of the weights whose name matches; * stands for any text, and the first of "
                  "several such flags that matches counts")
