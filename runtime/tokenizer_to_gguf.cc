@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backends/device/status.h"
+#include "runtime/tokenizer/pretokenizer.h"
 #include "runtime/tokenizer/pretokenizer_rules.h"
 
 namespace tandem {
@@ -34,7 +35,7 @@ constexpr std::string_view kProbes[] = {
     "b",
 };
 
-// Names to try. Those that differ only in how whole words are looked up come after one another.
+// Names to try.
 constexpr std::string_view kNames[] = {"gpt-2",        "llama-bpe",      "smaug-bpe",   "qwen2",
                                        "deepseek-llm", "deepseek-coder", "deepseek-v3", "gpt-4o",
                                        "tekken",       "kimi-k2",        "qwen35"};
@@ -108,17 +109,27 @@ absl::StatusOr<bool> Agrees(const Tokenizer& tokenizer, const GgufTokenizerField
   return true;
 }
 
-bool SameRules(const TokenizerSpec& spec, const NamedPreTokenizer& named) {
-  return spec.ignore_merges == named.ignore_merges &&
-         std::ranges::equal(spec.rules, named.rules, [](const auto& a, const auto& b) {
-           return a.regex == b.regex && a.drop_gaps == b.drop_gaps;
-         });
+// The pieces that `rules` cut the probes into.
+absl::StatusOr<std::vector<std::string_view>> PiecesOfProbes(
+    const std::vector<PreTokenizerRule>& rules) {
+  TANDEM_ASSIGN_OR_RETURN(const PreTokenizer pre_tokenizer, PreTokenizer::Create(rules));
+  std::vector<std::string_view> all, pieces;
+  for (const std::string_view probe : kProbes) {
+    TANDEM_RETURN_IF_ERROR(pre_tokenizer.Split(probe, pieces));
+    all.insert(all.end(), pieces.begin(), pieces.end());
+  }
+  return all;
 }
 
+// The name that cuts text into the same pieces; or, failing that, into the same tokens: different
+// pieces can come to the same where a vocabulary never merges across their borders.
 absl::StatusOr<std::string> FindName(const Tokenizer& tokenizer, GgufTokenizerFields fields) {
+  const TokenizerSpec& spec = tokenizer.spec();
+  TANDEM_ASSIGN_OR_RETURN(const auto wanted, PiecesOfProbes(spec.rules));
   for (const std::string_view name : kNames) {
     TANDEM_ASSIGN_OR_RETURN(const NamedPreTokenizer named, FindPreTokenizer(name));
-    if (SameRules(tokenizer.spec(), named)) return std::string(name);
+    TANDEM_ASSIGN_OR_RETURN(const auto pieces, PiecesOfProbes(named.rules));
+    if (pieces == wanted && named.ignore_merges == spec.ignore_merges) return std::string(name);
   }
   for (const std::string_view name : kNames) {
     fields.pre = std::string(name);

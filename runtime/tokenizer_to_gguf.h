@@ -13,8 +13,8 @@ namespace tandem {
 
 // The keys that describe `tokenizer`, with `vocab` tokens: ids beyond those of the tokenizer are
 // unused tokens "[PAD<id>]". GGUF names pre-tokenizers where other formats spell out their regexes;
-// the name is found by what it does: the result cuts a collection of difficult texts into the same
-// tokens. `pre`, if not empty, is the name to take instead.
+// the name is found by what it does: it cuts a collection of difficult texts into the same pieces,
+// or at least into the same tokens. `pre`, if not empty, is the name to take instead.
 // Unimplemented if no name does, or for a tokenizer of another kind.
 absl::StatusOr<GgufTokenizerFields> GgufFieldsOf(const Tokenizer& tokenizer, int64_t vocab,
                                                  std::string_view pre);

@@ -46,6 +46,9 @@ Action SetUpConvert(CLI::App& app) {
   app.add_option("--name", flags->name, "Name of the model; else that of the folder");
   app.add_option("--pre", flags->pre_tokenizer,
                  "GGUF's name of the pre-tokenizer; else found by comparing");
+  app.footer(R"(
+Example:
+  tandem convert DeepSeek-V2-Lite v2-lite.gguf --type bf16)");
   return [flags] { return Convert(*flags); };
 }
 

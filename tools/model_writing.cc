@@ -13,7 +13,7 @@ CLI::Validator DTypeCheck() {
     for (const DTypeInfo& info : AllDTypes()) error += " " + std::string(info.name);
     return error;
   };
-  return CLI::Validator(check, "TYPE");
+  return CLI::Validator(check, "");
 }
 
 DType ParsedDType(const std::string& name) { return DTypeFromName(name).value_or(DType::kF32); }

@@ -65,19 +65,35 @@ Action SetUpQuantize(CLI::App& app) {
   auto flags = std::make_shared<QuantizeFlags>();
   app.add_option("IN", flags->in, "The GGUF file to read")->required();
   app.add_option("OUT", flags->out, "The GGUF file to write")->required();
-  app.add_option("--type", flags->type, "Type of the weights")->required()->check(DTypeCheck());
+  app.add_option("--type", flags->type, "Type of the weights")
+      ->required()
+      ->check(DTypeCheck())
+      ->type_name("TYPE");
   app.add_option("--output-type", flags->output_type,
                  "Type of output.weight; else q6_k where --type is smaller")
-      ->check(DTypeCheck());
+      ->check(DTypeCheck())
+      ->type_name("TYPE");
   app.add_option("--embedding-type", flags->embedding_type, "Type of token_embd.weight")
-      ->check(DTypeCheck());
+      ->check(DTypeCheck())
+      ->type_name("TYPE");
   app.add_option("--tensor-type", flags->rules,
-                 "PATTERN=TYPE for weights whose name matches; * stands for any text, the first "
-                 "rule that matches counts");
+                 "Type of the weights whose name matches; * stands for any text, and the first of "
+                 "several such flags that matches counts")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN=TYPE");
   app.add_option("--imatrix", flags->importance,
-                 "Importance matrix (.dat or GGUF): which columns matter most");
+                 "Importance matrix (.dat or GGUF): which columns matter most")
+      ->type_name("FILE");
   app.add_option("--threads", flags->threads, "Threads; 0: one for each core")
-      ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, 1024).description(""))
+      ->type_name("N");
+  app.footer(R"(
+Vectors and routers stay as they are. Rows that do not fill the blocks of a type become a type with
+smaller blocks. The table at the end says what the weights became, and how far they are off.
+
+Examples:
+  tandem quantize model-bf16.gguf model-q4_k.gguf --type q4_k
+  tandem quantize in.gguf out.gguf --type iq4_nl --tensor-type '*.ffn_down*=q6_k' --imatrix data.dat)");
   return [flags] { return Quantize(*flags); };
 }
 
