@@ -175,8 +175,7 @@ absl::StatusOr<std::vector<Job>> ListJobs(const GgufModel& model, const Quantize
 }
 
 absl::Status CheckTypes(const QuantizeTypes& types) {
-  std::vector<DType> asked = {types.type, types.output_type.value_or(types.type),
-                              types.embedding_type.value_or(types.type)};
+  std::vector<DType> asked = {types.type};
   for (const TensorTypeRule& rule : types.rules) asked.push_back(rule.type);
   if (std::ranges::find(asked, DType::kI32) == asked.end()) return absl::OkStatus();
   return absl::InvalidArgumentError("weights cannot become i32");

@@ -35,11 +35,9 @@ std::optional<DType> RuleFor(std::string_view name, const QuantizeTypes& types) 
 }
 
 DType DefaultType(std::string_view name, bool tied, const QuantizeTypes& types) {
-  const bool embedding = name == "token_embd.weight";
-  if (embedding && types.embedding_type.has_value()) return *types.embedding_type;
-  if (name != "output.weight" && !(embedding && tied)) return types.type;
+  if (name != (tied ? "token_embd.weight" : "output.weight")) return types.type;
   const bool small = BitsPerWeight(types.type) < BitsPerWeight(DType::kQ6_K);
-  return types.output_type.value_or(small ? DType::kQ6_K : types.type);
+  return small ? DType::kQ6_K : types.type;
 }
 
 }  // namespace

@@ -20,10 +20,8 @@ struct TensorTypeRule {
 };
 
 struct QuantizeTypes {
-  DType type = DType::kIQ4_NL;          // of the weights that nothing below says more about
-  std::optional<DType> output_type;     // of output.weight; nothing: q6_k where `type` is smaller
-  std::optional<DType> embedding_type;  // of token_embd.weight; nothing: `type`
-  std::vector<TensorTypeRule> rules;    // the first that matches; stronger than the rest
+  DType type = DType::kIQ4_NL;        // of the weights that no rule names
+  std::vector<TensorTypeRule> rules;  // the first that matches counts
 };
 
 // True if the whole of `text` matches `pattern`.

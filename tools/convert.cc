@@ -15,14 +15,13 @@ namespace {
 struct ConvertFlags {
   std::string folder, out;
   std::string type = "keep";
-  std::string name, pre_tokenizer;
+  std::string name;
 };
 
 absl::StatusOr<int> Convert(const ConvertFlags& flags) {
   ConvertOptions options;
   if (flags.type != "keep") options.type = ParsedDType(flags.type);
   options.name = flags.name;
-  options.pre_tokenizer = flags.pre_tokenizer;
   absl::StatusOr<std::vector<TensorReport>> reports;
   {
     ProgressBar bar("Converting");
@@ -44,8 +43,6 @@ Action SetUpConvert(CLI::App& app) {
   app.add_option("--type", flags->type, "Type of the matrices: keep, f32, f16 or bf16")
       ->check(CLI::IsMember({"keep", "f32", "f16", "bf16"}));
   app.add_option("--name", flags->name, "Name of the model; else that of the folder");
-  app.add_option("--pre", flags->pre_tokenizer,
-                 "GGUF's name of the pre-tokenizer; else found by comparing");
   app.footer(R"(
 Example:
   tandem convert DeepSeek-V2-Lite v2-lite.gguf --type bf16)");

@@ -144,17 +144,17 @@ Action SetUpInspect(CLI::App& app) {
   CLI::Option* graph =
       app.add_flag("--graph", flags->graph,
                    "Also the plan of a step: nodes, their devices, segments, and places in memory");
-  app.add_option("--tokens", flags->tokens, "Tokens of that step")
+  app.add_option("-n,--max-tokens", flags->tokens, "Most tokens of that step")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
       ->needs(graph)
-      ->type_name("T");
+      ->type_name("N");
   AddEngineFlags(app, flags->engine);
   app.footer(R"(
 Works for architectures and tensor types that cannot be run as well, but for --graph.
 
 Examples:
   tandem inspect model.gguf
-  tandem inspect model.gguf --graph --tokens 512 --device reference
+  tandem inspect model.gguf --graph -n 512 --device reference
   tandem inspect model.gguf --json | jq .types)");
   return [flags] { return Inspect(*flags); };
 }

@@ -15,7 +15,7 @@ namespace {
 
 struct QuantizeFlags {
   std::string in, out;
-  std::string type, output_type, embedding_type;
+  std::string type;
   std::vector<std::string> rules;  // "PATTERN=TYPE"
   std::string importance;
   int threads = 0;
@@ -34,10 +34,6 @@ absl::StatusOr<TensorTypeRule> ParseRule(const std::string& text) {
 absl::StatusOr<QuantizeOptions> ToOptions(const QuantizeFlags& flags) {
   QuantizeOptions options;
   options.types.type = ParsedDType(flags.type);
-  if (!flags.output_type.empty()) options.types.output_type = ParsedDType(flags.output_type);
-  if (!flags.embedding_type.empty()) {
-    options.types.embedding_type = ParsedDType(flags.embedding_type);
-  }
   for (const std::string& text : flags.rules) {
     TANDEM_ASSIGN_OR_RETURN(options.types.rules.emplace_back(), ParseRule(text));
   }
@@ -69,13 +65,6 @@ Action SetUpQuantize(CLI::App& app) {
       ->required()
       ->check(DTypeCheck())
       ->type_name("TYPE");
-  app.add_option("--output-type", flags->output_type,
-                 "Type of output.weight; else q6_k where --type is smaller")
-      ->check(DTypeCheck())
-      ->type_name("TYPE");
-  app.add_option("--embedding-type", flags->embedding_type, "Type of token_embd.weight")
-      ->check(DTypeCheck())
-      ->type_name("TYPE");
   app.add_option("--tensor-type", flags->rules,
                  "Type of the weights whose name matches; * stands for any text, and the first of "
                  "several such flags that matches counts")
@@ -88,7 +77,7 @@ Action SetUpQuantize(CLI::App& app) {
       ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N");
   app.footer(R"(
-Vectors and routers stay as they are. Rows that do not fill the blocks of a type become a type with
+Vectors and routers stay as they are, and output.weight becomes q6_k where --type is smaller. Rows that do not fill the blocks of a type become a type with
 smaller blocks. The table at the end says what the weights became, and how far they are off.
 
 Examples:

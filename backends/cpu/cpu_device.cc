@@ -107,6 +107,7 @@ int64_t SystemMemory() {
 namespace tandem {
 
 absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& options) {
+  using namespace cpu;
   if (const std::string missing = MissingInstructions(); !missing.empty()) {
     return absl::UnimplementedError(absl::StrCat("cpu: this processor lacks ", missing));
   }

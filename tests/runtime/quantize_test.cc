@@ -181,13 +181,13 @@ TEST_F(QuantizeTest, AFileMayReplaceItself) {
   EXPECT_TRUE(ReadFileBytes(in) == ReadFileBytes(temp_.Path("out.gguf")));
 }
 
-TEST_F(QuantizeTest, RulesComeBeforeTheTypesOfOutputAndEmbedding) {
+TEST_F(QuantizeTest, TheFirstRuleThatMatchesCounts) {
   const std::string out = temp_.Path("out.gguf");
   Quantize(WriteModel("in.gguf"), out,
            {.types = {.type = DType::kIQ4_NL,
-                      .output_type = DType::kQ5_K,
-                      .embedding_type = DType::kQ3_K,
-                      .rules = {{"*.ffn_gate_inp.weight", DType::kBF16},
+                      .rules = {{"output.weight", DType::kQ5_K},
+                                {"token_embd.weight", DType::kQ3_K},
+                                {"*.ffn_gate_inp.weight", DType::kBF16},
                                 {"blk.*.attn_*.weight", DType::kQ8_0},
                                 {"*attn_q*", DType::kF16}}}});
   const auto file = GgufFile::Open(out);

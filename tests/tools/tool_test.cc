@@ -41,7 +41,8 @@ TEST_F(ToolTest, PrintsHelpAndVersion) {
   const ToolResult help = RunTool({"--help"});
   EXPECT_EQ(help.code, 0);
   for (const char* command :
-       {"run", "inspect", "tokenize", "perplexity", "logits", "devices", "check-device"}) {
+       {"run", "inspect", "tokenize", "perplexity", "logits", "convert", "quantize", "devices",
+        "check-device"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const ToolResult own = RunTool({command, "--help"});
     EXPECT_EQ(own.code, 0);
@@ -54,7 +55,8 @@ TEST_F(ToolTest, HasFewFlags) {
   const std::regex flag(R"(\n  (?:-\w,)?(--[a-z-]+))");
   std::set<std::string> flags;
   for (const char* command :
-       {"run", "inspect", "tokenize", "perplexity", "logits", "devices", "check-device"}) {
+       {"run", "inspect", "tokenize", "perplexity", "logits", "convert", "quantize", "devices",
+        "check-device"}) {
     const std::string help = RunTool({command, "--help"}).out;
     for (auto f = std::sregex_iterator(help.begin(), help.end(), flag); f != std::sregex_iterator();
          ++f) {
@@ -192,7 +194,7 @@ TEST_F(ToolTest, Inspects) {
   EXPECT_EQ(json["types"]["f32"]["parameters"], json["parameters"]);
   EXPECT_EQ(json["types"]["f32"]["bytes"], 4 * json["parameters"].get<int64_t>());
   const ToolResult graph =
-      RunTool({"inspect", model_, "--graph", "--tokens", "4", "--device", "reference"});
+      RunTool({"inspect", model_, "--graph", "-n", "4", "--device", "reference"});
   EXPECT_EQ(graph.code, 0) << graph.err;
   EXPECT_THAT(graph.out, HasSubstr("blk.0"));
   EXPECT_THAT(graph.out, HasSubstr("f32[4, 32]"));
