@@ -15,6 +15,10 @@ absl::Status OutOfRange(const char* option, double value) {
 
 }  // namespace
 
+bool Sampler::Better(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
 absl::StatusOr<Sampler> Sampler::Create(const SamplerOptions& o) {
   if (!(o.temperature >= 0.0f) || !std::isfinite(o.temperature)) {
     return OutOfRange("temperature", o.temperature);
@@ -50,41 +54,40 @@ void Sampler::Penalize(std::span<const int32_t> history) {
   }
 }
 
-// Leaves the candidates sorted by falling logit, all of them if top_k is 0.
 void Sampler::KeepTopK() {
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-  };
-  const size_t k = options_.top_k == 0
-                       ? candidates_.size()
-                       : std::min(candidates_.size(), static_cast<size_t>(options_.top_k));
-  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k),
-                    candidates_.end(), better);
+  const auto k = static_cast<size_t>(options_.top_k);
+  if (k == 0 || k >= candidates_.size()) return;
+  std::ranges::nth_element(candidates_, candidates_.begin() + static_cast<std::ptrdiff_t>(k),
+                           Better);
   candidates_.resize(k);
 }
 
-// Turns logits into probabilities and applies top-p and min-p.
-void Sampler::KeepLikely() {
-  const double best = static_cast<double>(candidates_.front().logit);
+// Turns logits into probabilities relative to the best one's.
+double Sampler::Exponentiate() {
+  const double best =
+      static_cast<double>(std::ranges::max_element(candidates_, {}, &Candidate::logit)->logit);
   double sum = 0.0;
   for (Candidate& c : candidates_) {
     c.probability =
         std::exp((static_cast<double>(c.logit) - best) / static_cast<double>(options_.temperature));
     sum += c.probability;
   }
-  size_t keep = candidates_.size();
+  return sum;
+}
+
+// A heap gives the likely candidates one by one; sorting a large vocabulary for a few of them would
+// take longer than a step of a small model.
+void Sampler::KeepTopP(double sum) {
+  if (options_.top_p >= 1.0f) return;
+  const auto worse = [](const Candidate& a, const Candidate& b) { return Better(b, a); };
+  std::ranges::make_heap(candidates_, worse);
+  auto end = candidates_.end();
   double reached = 0.0;
-  for (size_t i = 0; i < candidates_.size(); ++i) {
-    const bool enough = i > 0 && reached >= static_cast<double>(options_.top_p) * sum;
-    // The best candidate has the unnormalised probability 1.
-    const bool unlikely = candidates_[i].probability < static_cast<double>(options_.min_p);
-    if (enough || unlikely) {
-      keep = i;
-      break;
-    }
-    reached += candidates_[i].probability;
+  while (end != candidates_.begin() && reached < static_cast<double>(options_.top_p) * sum) {
+    std::ranges::pop_heap(candidates_.begin(), end, worse);
+    reached += (--end)->probability;
   }
-  candidates_.resize(keep);
+  candidates_.erase(candidates_.begin(), end);
 }
 
 absl::StatusOr<int32_t> Sampler::Sample(std::span<const float> logits,
@@ -103,7 +106,11 @@ absl::StatusOr<int32_t> Sampler::Sample(std::span<const float> logits,
     return std::ranges::max_element(candidates_, {}, &Candidate::logit)->id;
   }
   KeepTopK();
-  KeepLikely();
+  KeepTopP(Exponentiate());
+  // The best candidate has the relative probability 1.
+  std::erase_if(candidates_, [this](const Candidate& c) {
+    return c.probability < static_cast<double>(options_.min_p);
+  });
   double sum = 0.0;
   for (const Candidate& c : candidates_) sum += c.probability;
   double point = NextUniform() * sum;

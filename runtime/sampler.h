@@ -38,8 +38,10 @@ class Sampler {
   };
   explicit Sampler(const SamplerOptions& options) : options_(options), state_(options.seed) {}
   void Penalize(std::span<const int32_t> history);
+  static bool Better(const Candidate& a, const Candidate& b);  // more likely, or the lower id
   void KeepTopK();
-  void KeepLikely();
+  double Exponentiate();  // returns the sum of the probabilities
+  void KeepTopP(double sum);
   double NextUniform();  // in [0, 1)
 
   SamplerOptions options_;
