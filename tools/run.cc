@@ -119,7 +119,7 @@ Examples:
   tandem run model.gguf -p "The sea is" -n 100 --temp 0
   tandem run model.gguf -f question.txt --stop "." --json
   tandem run model.gguf --chat --system "Answer in rhymes."
-  tandem run deepseek.gguf --device cuda,cpu --ctx 16384 --kq-limit 512 -p "Hello")");
+  tandem run deepseek.gguf --ctx 16384 --kv-type q8_0 --kq-limit 512 -p "Hello")");
   return [flags] { return Run(*flags); };
 }
 
