@@ -43,3 +43,7 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/tandemConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/tandemConfig.cmake ${CMAKE_BINARY_DIR}/tandemConfigVersion.cmake
   DESTINATION ${TANDEM_PACKAGE_DIR})
+
+# The model that `tandem run` uses when no other is given, where the installed tool looks for it.
+install(FILES models/stories-iq4_nl.gguf models/README.md
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/tandem/models)

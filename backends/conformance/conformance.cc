@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -229,6 +230,17 @@ void AppendNotes(const char* title, const std::vector<CaseNote>& notes, std::str
   }
 }
 
+// A line for each reason: a device that lacks a kernel gives the same one for all of its cases.
+void AppendReasons(const std::vector<CaseNote>& notes, std::string& text) {
+  std::map<std::pair<KernelId, std::string>, int> counts;
+  for (const CaseNote& note : notes) ++counts[{note.kernel, note.reason}];
+  if (!counts.empty()) absl::StrAppend(&text, "\nnot supported:\n");
+  for (const auto& [key, count] : counts) {
+    absl::StrAppend(&text, "  ", Text(KernelName(key.first)), ", ", count,
+                    count == 1 ? " case: " : " cases: ", key.second, "\n");
+  }
+}
+
 }  // namespace
 
 bool ConformanceReport::ok() const {
@@ -249,7 +261,7 @@ std::string ToString(const ConformanceReport& report) {
                           kernel.passed, kernel.failed, kernel.unsupported);
   }
   AppendNotes("failed", report.failures, text);
-  AppendNotes("not supported", report.unsupported, text);
+  AppendReasons(report.unsupported, text);
   return text;
 }
 

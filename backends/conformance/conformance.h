@@ -55,7 +55,7 @@ struct ConformanceReport {
 // The oracle must support every call (CreateReferenceDevice does).
 ConformanceReport CheckDevice(Device& subject, Device& oracle, const ConformanceOptions& options);
 
-// A table of the kernels, then the failures, then what the device does not support.
+// A table of the kernels, then the failures, then the reasons for what the device does not support.
 std::string ToString(const ConformanceReport& report);
 
 }  // namespace tandem
