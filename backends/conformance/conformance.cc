@@ -221,9 +221,8 @@ void Suite::RunBadCall(const BadCall& call) {
   Note(GetKernelId(call.args), absl::StrCat("refusal of ", call.name), CheckRefused(call.args));
 }
 
-void AppendNotes(const char* title, const std::vector<CaseNote>& notes, std::string& text) {
-  if (notes.empty()) return;
-  absl::StrAppend(&text, "\n", title, ":\n");
+void AppendFailures(const std::vector<CaseNote>& notes, std::string& text) {
+  if (!notes.empty()) absl::StrAppend(&text, "\nfailed:\n");
   for (const CaseNote& note : notes) {
     absl::StrAppend(&text, "  ", Text(KernelName(note.kernel)), ": ", note.name, ": ", note.reason,
                     "\n");
@@ -260,7 +259,7 @@ std::string ToString(const ConformanceReport& report) {
     absl::StrAppendFormat(&text, "%-12s %7d %7d %12d\n", Text(KernelName(static_cast<KernelId>(i))),
                           kernel.passed, kernel.failed, kernel.unsupported);
   }
-  AppendNotes("failed", report.failures, text);
+  AppendFailures(report.failures, text);
   AppendReasons(report.unsupported, text);
   return text;
 }
