@@ -1,4 +1,5 @@
 // Hyper-parameters from the metadata of a GGUF file.
+#include <algorithm>
 #include <cmath>
 
 #include "backends/device/status.h"
@@ -13,8 +14,9 @@ class Keys {
   Keys(const GgufMetadata& metadata, std::string_view architecture)
       : metadata_(metadata), prefix_(std::string(architecture) + ".") {}
 
+  // No size of a model needs more than 32 bits, so sums of a few cannot overflow.
   int64_t Int(std::string_view key, int64_t missing) {
-    return Value(metadata_.FindU64(prefix_ + std::string(key)), missing);
+    return Value(metadata_.FindU32(prefix_ + std::string(key)), missing);
   }
   double Float(std::string_view key, double missing) {
     return Value(metadata_.FindF32(prefix_ + std::string(key)), missing);
@@ -71,7 +73,8 @@ class Keys {
 };
 
 absl::StatusOr<RopeScaling> ParseScaling(const std::string& type) {
-  if (type == "none" || type == "linear") return RopeScaling::kLinear;
+  if (type == "none") return RopeScaling::kNone;
+  if (type == "linear") return RopeScaling::kLinear;
   if (type == "yarn") return RopeScaling::kYarn;
   return absl::UnimplementedError(absl::StrCat("rope scaling ", type, " is not supported"));
 }
@@ -101,10 +104,29 @@ absl::Status ReadRope(Keys& keys, ModelConfig& c) {
   return absl::OkStatus();
 }
 
-void ReadMoe(Keys& keys, ModelConfig& c) {
+// The key is missing in files older than it, whose models are softmax ones, and in those of
+// GLM-4.7-Flash (47 layers and one that predicts further tokens), which has sigmoid gates.
+absl::StatusOr<Gating> ReadGating(Keys& keys, const ModelConfig& c) {
+  switch (const int64_t number = keys.Int("expert_gating_func", 0)) {
+    case 0: {
+      const int64_t blocks = keys.Int("block_count", 0);
+      const bool glm = c.family == Family::kDeepSeek2 && (blocks == 47 || blocks == 48);
+      return glm ? Gating::kSigmoid : Gating::kSoftmax;
+    }
+    case 1:
+      return Gating::kSoftmax;
+    case 2:
+      return Gating::kSigmoid;
+    default:
+      return absl::UnimplementedError(
+          absl::StrCat(c.architecture, ".expert_gating_func ", number, " is not supported"));
+  }
+}
+
+absl::Status ReadMoe(Keys& keys, ModelConfig& c) {
   MoeConfig& moe = c.moe;
   moe.experts = keys.Int("expert_count", 0);
-  if (moe.experts == 0) return;
+  if (moe.experts == 0) return absl::OkStatus();
   moe.route.top_k = keys.Required("expert_used_count");
   const int64_t width = c.architecture == "llama" ? c.ff
                         : c.architecture == "qwen3moe"
@@ -117,24 +139,40 @@ void ReadMoe(Keys& keys, ModelConfig& c) {
   moe.route.normalize = deepseek ? keys.Bool("expert_weights_norm", false) : true;
   const double scale = keys.Float("expert_weights_scale", 1.0);
   moe.route.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);
-  // 0: not set, 1: softmax, 2: sigmoid.
-  const bool sigmoid = keys.Int("expert_gating_func", 1) == 2;
-  moe.route.gating = sigmoid ? Gating::kSigmoid : Gating::kSoftmax;
+  TANDEM_ASSIGN_OR_RETURN(moe.route.gating, ReadGating(keys, c));
   moe.route.groups = std::max<int64_t>(keys.Int("expert_group_count", 1), 1);
-  moe.route.groups_used = keys.Int("expert_group_used_count", moe.route.groups);
+  if (moe.route.groups > 1) {
+    moe.route.groups_used = keys.Int("expert_group_used_count", moe.route.groups);
+  }
   // As the reference models do: V3 sums the two best of a group, V2 takes the best.
+  const bool sigmoid = moe.route.gating == Gating::kSigmoid;
   moe.route.group_score = sigmoid ? GroupScore::kTop2Sum : GroupScore::kMax;
+  return absl::OkStatus();
 }
 
 void ReadMla(Keys& keys, ModelConfig& c) {
   const bool new_layout = keys.Has("attention.key_length_mla");
-  c.head_dim = keys.Int(new_layout ? "attention.key_length_mla" : "attention.key_length", 192);
+  c.head_dim = keys.Required(new_layout ? "attention.key_length_mla" : "attention.key_length");
   c.v_head_dim =
-      keys.Int(new_layout ? "attention.value_length_mla" : "attention.value_length", 128);
+      keys.Required(new_layout ? "attention.value_length_mla" : "attention.value_length");
   c.kv_heads = c.heads;  // 1 in the file's new layout, where it counts latent rows
   c.rope.dim = keys.Required("rope.dimension_count");
   c.mla = {keys.Int("attention.q_lora_rank", 0), keys.Required("attention.kv_lora_rank"),
            c.head_dim - c.rope.dim, c.rope.dim, c.v_head_dim};
+}
+
+absl::Status ReadAttention(Keys& keys, ModelConfig& c) {
+  // Within its window, sliding attention is full attention.
+  const int64_t window = keys.Int("attention.sliding_window", 0);
+  if (window > 0) c.context = std::min(c.context, window);
+  if (keys.Float("attention.temperature_scale", 0.0) != 0.0) {
+    return absl::UnimplementedError(
+        absl::StrCat(c.architecture, ".attention.temperature_scale is not supported"));
+  }
+  const double plain = RopeScoreFactor(c.rope) / std::sqrt(static_cast<double>(c.head_dim));
+  const double scale = keys.Float("attention.scale", 0.0);
+  c.attention_scale = static_cast<float>(scale == 0.0 ? plain : scale);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Family> FamilyOf(std::string_view architecture) {
@@ -171,11 +209,9 @@ absl::StatusOr<ModelConfig> ConfigFromGguf(const GgufMetadata& metadata) {
   c.rope.dim = keys.Int("rope.dimension_count", c.head_dim);
   if (c.family == Family::kDeepSeek2) ReadMla(keys, c);
   TANDEM_RETURN_IF_ERROR(ReadRope(keys, c));
-  ReadMoe(keys, c);
+  TANDEM_RETURN_IF_ERROR(ReadMoe(keys, c));
+  TANDEM_RETURN_IF_ERROR(ReadAttention(keys, c));
   TANDEM_RETURN_IF_ERROR(keys.status());
-  TANDEM_RETURN_IF_ERROR(ValidateRope(c.rope));
-  c.attention_scale =
-      static_cast<float>(RopeScoreFactor(c.rope) / std::sqrt(static_cast<double>(c.head_dim)));
   TANDEM_RETURN_IF_ERROR(ValidateConfig(c));
   return c;
 }

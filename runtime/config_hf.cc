@@ -1,4 +1,5 @@
 // Hyper-parameters from a Hugging Face config.json.
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -10,6 +11,9 @@ namespace tandem {
 namespace {
 
 using nlohmann::json;
+
+// No size of a model is larger, so sums of a few cannot overflow.
+constexpr int64_t kMaxInt = int64_t{1} << 32;
 
 // Typed reads of an object's fields; null counts as missing; the first error is kept.
 class Fields {
@@ -23,8 +27,8 @@ class Fields {
   int64_t Int(const char* key, int64_t missing) {
     if (!Has(key)) return missing;
     const json& value = object_[key];
-    if (!value.is_number_integer()) return Fail(key, "an integer", missing);
-    return value.get<int64_t>();
+    const int64_t number = value.is_number_integer() ? value.get<int64_t>() : -1;
+    return number >= 0 && number <= kMaxInt ? number : Fail(key, "an integer up to 2^32", missing);
   }
   double Number(const char* key, double missing) {
     if (!Has(key)) return missing;
@@ -82,18 +86,24 @@ absl::StatusOr<RopeScaling> ParseScaling(const std::string& type) {
   return absl::UnimplementedError(absl::StrCat("rope type ", type, " is not supported"));
 }
 
-// Both styles: an object rope_parameters, or rope_theta beside an object rope_scaling.
-absl::Status ReadRope(Fields& top, ModelConfig& c) {
-  const char* const key = top.Has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  const json empty = json::object();
-  const json& object = top.Has(key) ? top.object()[key] : empty;
-  if (!object.is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat("config.json: ", key, " is not an object"));
-  }
-  Fields f(object);
-  RopeConfig& rope = c.rope;
-  rope.pairing = c.family == Family::kDeepSeek2 ? RopePairing::kInterleaved : RopePairing::kHalves;
-  rope.base = f.Number("rope_theta", top.Number("rope_theta", 10000.0));
+// The object `key`; an empty one if there is none.
+absl::StatusOr<json> Object(const Fields& f, const char* key) {
+  if (!f.Has(key)) return json::object();
+  const json& object = f.object()[key];
+  if (object.is_object()) return object;
+  return absl::InvalidArgumentError(absl::StrCat("config.json: ", key, " is not an object"));
+}
+
+// Both styles: an object rope_parameters; or rope_theta beside an object rope_scaling, which wins
+// where both are given, as in transformers.
+absl::Status ReadRope(Fields& top, const ModelConfig& c, RopeConfig& rope) {
+  TANDEM_ASSIGN_OR_RETURN(const json parameters, Object(top, "rope_parameters"));
+  TANDEM_ASSIGN_OR_RETURN(const json scaling, Object(top, "rope_scaling"));
+  Fields new_style(parameters), f(scaling.empty() ? parameters : scaling);
+  const bool interleaved = c.family == Family::kDeepSeek2 && top.Bool("rope_interleave", true);
+  rope.pairing = interleaved ? RopePairing::kInterleaved : RopePairing::kHalves;
+  const double theta = new_style.Number("rope_theta", top.Number("rope_theta", 10000.0));
+  rope.base = f.Number("rope_theta", theta);
   TANDEM_ASSIGN_OR_RETURN(rope.scaling,
                           ParseScaling(f.String("rope_type", f.String("type", "default"))));
   rope.factor = f.Number("factor", 1.0);
@@ -107,6 +117,12 @@ absl::Status ReadRope(Fields& top, ModelConfig& c) {
   if (f.Has("attention_factor")) rope.attention_factor = f.Number("attention_factor", 1.0);
   rope.low_freq_factor = f.Number("low_freq_factor", 1.0);
   rope.high_freq_factor = f.Number("high_freq_factor", 4.0);
+  const double part = f.Number("partial_rotary_factor", top.Number("partial_rotary_factor", 1.0));
+  if (!(part > 0.0 && part <= 1.0)) {
+    return absl::InvalidArgumentError(absl::StrCat("config.json: partial_rotary_factor is ", part));
+  }
+  rope.dim = static_cast<int64_t>(static_cast<double>(rope.dim) * part);
+  TANDEM_RETURN_IF_ERROR(new_style.status());
   return f.status();
 }
 
@@ -120,26 +136,45 @@ void ReadMla(Fields& f, ModelConfig& c) {
 }
 
 // The router follows the model type; the files do not all say it.
-void ReadMoe(Fields& f, const std::string& type, ModelConfig& c) {
+absl::Status ReadMoe(Fields& f, const std::string& type, ModelConfig& c) {
   MoeConfig& moe = c.moe;
   moe.experts = f.Int("n_routed_experts", f.Int("num_experts", f.Int("num_local_experts", 0)));
-  if (moe.experts == 0) return;
+  if (moe.experts == 0) return absl::OkStatus();
   moe.ff = type == "mixtral" ? c.ff : f.Int("moe_intermediate_size", c.ff);
   moe.shared = f.Int("n_shared_experts", 0);
   moe.dense_layers = f.Int("first_k_dense_replace", 0);
   RouteAttrs& route = moe.route;
   route.top_k = f.Required("num_experts_per_tok");
-  route.normalize = type == "mixtral" || f.Bool("norm_topk_prob", false);
-  route.scale = static_cast<float>(f.Number("routed_scaling_factor", 1.0));
   const bool v2 = type == "deepseek_v2";
-  route.gating = c.family == Family::kDeepSeek2 && !v2 ? Gating::kSigmoid : Gating::kSoftmax;
-  const bool grouped = v2 ? f.String("topk_method", "greedy") == "group_limited_greedy"
-                          : c.family == Family::kDeepSeek2;
+  const bool v3 = c.family == Family::kDeepSeek2 && !v2;
+  route.normalize = type == "mixtral" || f.Bool("norm_topk_prob", v3);
+  route.scale = static_cast<float>(f.Number("routed_scaling_factor", 1.0));
+  route.gating = v3 ? Gating::kSigmoid : Gating::kSoftmax;
+  const std::string gating = v3 ? "sigmoid" : "softmax";
+  if (const std::string said = f.String("scoring_func", gating); said != gating) {
+    return absl::UnimplementedError(
+        absl::StrCat("config.json: scoring_func ", said, " is not supported for ", type));
+  }
+  const bool grouped = v2 ? f.String("topk_method", "greedy") == "group_limited_greedy" : v3;
   if (grouped) {
     route.groups = f.Int("n_group", 1);
     route.groups_used = f.Int("topk_group", 1);
   }
   route.group_score = v2 ? GroupScore::kMax : GroupScore::kTop2Sum;
+  return absl::OkStatus();
+}
+
+void ReadHeads(Fields& f, const std::string& type, ModelConfig& c) {
+  c.heads = f.Required("num_attention_heads");
+  c.kv_heads = f.Int("num_key_value_heads", c.heads);
+  c.head_dim = f.Int("head_dim", c.heads > 0 ? c.width / c.heads : 0);
+  c.v_head_dim = c.head_dim;
+  c.rope.dim = c.head_dim;
+  // Within its window, sliding attention is full attention. Qwen's files give a window even where
+  // it is not used.
+  const bool slides = type == "mixtral" || f.Bool("use_sliding_window", false);
+  const int64_t window = slides ? f.Int("sliding_window", 0) : 0;
+  if (window > 0) c.context = std::min(c.context, window);
 }
 
 absl::StatusOr<ModelConfig> ReadConfig(const json& object) {
@@ -156,21 +191,17 @@ absl::StatusOr<ModelConfig> ReadConfig(const json& object) {
   c.layers = f.Required("num_hidden_layers");
   c.width = f.Required("hidden_size");
   c.context = f.Int("max_position_embeddings", 2048);
-  c.heads = f.Required("num_attention_heads");
-  c.kv_heads = f.Int("num_key_value_heads", c.heads);
+  ReadHeads(f, type, c);
   c.ff = f.Required("intermediate_size");
   c.rms_eps = static_cast<float>(f.Number("rms_norm_eps", 1e-6));
-  c.head_dim = f.Int("head_dim", c.heads > 0 ? c.width / c.heads : 0);
-  c.v_head_dim = c.head_dim;
-  c.rope.dim = c.head_dim;
-  if (f.Bool("use_sliding_window", false)) {
-    return absl::UnimplementedError("config.json: use_sliding_window is not supported");
+  if (const auto act = f.String("hidden_act", "silu"); act != "silu" && act != "swish") {
+    return absl::UnimplementedError(
+        absl::StrCat("config.json: hidden_act ", act, " is not supported"));
   }
   if (c.family == Family::kDeepSeek2) ReadMla(f, c);
-  TANDEM_RETURN_IF_ERROR(ReadRope(f, c));
-  ReadMoe(f, type, c);
+  TANDEM_RETURN_IF_ERROR(ReadRope(f, c, c.rope));
+  TANDEM_RETURN_IF_ERROR(ReadMoe(f, type, c));
   TANDEM_RETURN_IF_ERROR(f.status());
-  TANDEM_RETURN_IF_ERROR(ValidateRope(c.rope));
   const double factor = c.family == Family::kDeepSeek2 ? RopeScoreFactor(c.rope) : 1.0;
   c.attention_scale = static_cast<float>(factor / std::sqrt(static_cast<double>(c.head_dim)));
   TANDEM_RETURN_IF_ERROR(ValidateConfig(c));

@@ -1,9 +1,6 @@
 #include "runtime/model.h"
 
-#include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "backends/device/status.h"
 #include "runtime/gguf_model.h"
@@ -16,6 +13,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Larger files of text are not part of a model.
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
+
 // The text of a small file beside the weights. NotFound if there is none.
 absl::StatusOr<std::string> ReadText(const fs::path& path) {
   std::error_code error;
@@ -23,6 +23,10 @@ absl::StatusOr<std::string> ReadText(const fs::path& path) {
     return absl::NotFoundError(absl::StrCat(path.string(), " is missing"));
   TANDEM_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path.string()));
   const auto bytes = file.bytes();
+  if (bytes.size() > kMaxTextBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.string(), " has ", bytes.size(), " bytes, too many for a text"));
+  }
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
@@ -115,9 +119,7 @@ absl::Status Model::Finish() {
     config_.rope.divisors.assign(values, values + divisors->shape[0]);
     TANDEM_RETURN_IF_ERROR(ValidateRope(config_.rope));
   }
-  if (config_.rope.dim > 0) {
-    weights_.AddOwned("rope.inv_freq", {config_.rope.dim / 2}, RopeFrequencies(config_.rope));
-  }
+  weights_.AddOwned("rope.inv_freq", {config_.rope.dim / 2}, RopeFrequencies(config_.rope));
   return absl::OkStatus();
 }
 

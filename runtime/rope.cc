@@ -61,6 +61,12 @@ absl::Status ValidateRope(const RopeConfig& c) {
   if (c.scaling == RopeScaling::kLlama3 && !(c.high_freq_factor > c.low_freq_factor)) {
     return bad("high_freq_factor", c.high_freq_factor);
   }
+  if (const double magnitude = RopeMagnitude(c); !std::isfinite(magnitude)) {
+    return bad("magnitude", magnitude);
+  }
+  for (const float divisor : c.divisors) {
+    if (!(divisor > 0.0f)) return bad("divisor", static_cast<double>(divisor));
+  }
   if (!c.divisors.empty() && static_cast<int64_t>(c.divisors.size()) != c.dim / 2) {
     return bad("number of divisors", static_cast<double>(c.divisors.size()));
   }
