@@ -89,8 +89,8 @@ absl::StatusOr<std::unique_ptr<Device>> LoadPlugin(const std::string& path,
   void* handle = dlopen(absolute.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) return Unusable(path, LastError());
   Library library(handle, [](void* h) { dlclose(h); });
-  TANDEM_ASSIGN_OR_RETURN(const Plugin* plugin, FindPlugin(path, handle));
   try {
+    TANDEM_ASSIGN_OR_RETURN(const Plugin* plugin, FindPlugin(path, handle));
     auto device = plugin->open(options);
     if (!device.ok()) return Annotate(device.status(), absl::StrCat("plugin ", path));
     if (*device == nullptr) return Unusable(path, "it opened no device");

@@ -46,6 +46,8 @@ constexpr Sequences kSequences[] = {
     {"mixed, 3 of 4 live", {{{1, 257}, {33, 33}, {5, 520}, {2, 9}}}, 4, 3},
     {"an empty sequence", {{{3, 130}, {0, 0}, {2, 2}}}, 3, 3},
     {"long", {{{1, 3000}, {2, 1025}}}, 2, 2},
+    {"rows before the first key", {{{2, 0}, {1, 300}, {5, 2}}}, 3, 3},
+    {"none live", {{{1, 70}, {2, 2}}}, 2, 0},
 };
 
 struct Options {

@@ -39,10 +39,6 @@ void UpdateRow(float* scores, const Partial& partial, int64_t r) {
   for (int64_t v = 1; v < kVectors; ++v) largest = Max(largest, Load(scores + 8 * v));
   const float before = partial.largest[r];
   const float after = std::max(before, Largest(largest));
-  if (after == kNegativeInfinity) {
-    std::fill_n(scores, kTileKeys, 0.0f);
-    return;
-  }
   if (after != before) {
     if (partial.sum[r] != 0.0f) {
       const float factor = Exp(before - after);
@@ -51,9 +47,12 @@ void UpdateRow(float* scores, const Partial& partial, int64_t r) {
     }
     partial.largest[r] = after;
   }
+  // The maximum need not show a NaN, but the sum does. Where no score is above -inf, any finite
+  // base gives weights of 0.
+  const F32x8 base = Set(after == kNegativeInfinity ? 0.0f : after);
   F32x8 sum = Zero();
   for (int64_t v = 0; v < kVectors; ++v) {
-    const F32x8 weight = Exp(Sub(Load(scores + 8 * v), Set(after)));
+    const F32x8 weight = Exp(Sub(Load(scores + 8 * v), base));
     Store(scores + 8 * v, weight);
     sum = Add(sum, weight);
   }

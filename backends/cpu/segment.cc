@@ -41,6 +41,7 @@ bool Segment::Help(int slot) {
     const int current = current_.load(std::memory_order_relaxed);
     const Phase& phase = phases_[current];
     phase.run(chunk);
+    // Releases what the chunk wrote; the last one acquires what all have written, tag_ included.
     if (left_.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
     OpenFrom(phase.again && phase.again() ? current - phase.back : current + 1);
   }
@@ -54,6 +55,8 @@ int Segment::Claim(int slot) {
     uint64_t seen = cursor.load(std::memory_order_relaxed);
     while (Next(seen) < End(seen)) {
       const uint64_t claimed = seen + (uint64_t{1} << kChunkBits);
+      // Acquires what Publish stored before the cursor, also from a cursor that others have moved
+      // since, as their exchanges continue its release sequence.
       if (cursor.compare_exchange_weak(seen, claimed, std::memory_order_acq_rel,
                                        std::memory_order_relaxed)) {
         return Next(seen);
@@ -76,6 +79,8 @@ void Segment::OpenFrom(int phase) {
   hooks_.advanced();
 }
 
+// Runs by one thread at a time: no chunk is left of the phase before, and none of this one can be
+// the last before the last cursor is stored, as the last range is never empty.
 void Segment::Publish(int phase, int chunks) {
   current_.store(phase, std::memory_order_relaxed);
   left_.store(chunks, std::memory_order_relaxed);

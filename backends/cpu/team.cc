@@ -41,10 +41,10 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   }
 
   void Run(const std::shared_ptr<Segment>& segment) {
-    const bool shared = segment->parallel() && options_.threads > 1;
-    if (shared) Enlist(segment);
+    const bool shared = segment->parallel() && options_.threads > 1 && Enlist(segment);
     segment->Start();
     while (!segment->finished()) {
+      // Read before looking for work: what is announced after this look ends the wait.
       const uint32_t seen = news_.load(std::memory_order_seq_cst);
       if (!segment->Help(/*slot=*/0) && !segment->finished())
         AwaitNews(seen, Clock::time_point::max());
@@ -62,23 +62,26 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   }
 
  private:
-  // Puts the segment where helpers look, and calls those who have left.
-  void Enlist(const std::shared_ptr<Segment>& segment) {
+  // Puts the segment where helpers look, and calls those who have left. The caller gets along
+  // without helpers if there is no memory to call them; false if they cannot even find the segment.
+  bool Enlist(const std::shared_ptr<Segment>& segment) {
     int missing = 0;
-    {
-      std::lock_guard lock(mutex_);
-      segments_.push_back(segment);
-      segments_version_.fetch_add(1);
-      missing = options_.threads - 1 - helpers_;
-      helpers_ += missing;
-    }
-    // The caller gets along without helpers if there is no memory to call them.
+    bool listed = false;
     try {
+      {
+        std::lock_guard lock(mutex_);
+        segments_.push_back(segment);
+        listed = true;
+        segments_version_.fetch_add(1);
+        missing = options_.threads - 1 - helpers_;
+        helpers_ += missing;
+      }
       for (; missing > 0; --missing) arena_.enqueue([self = shared_from_this()] { self->Serve(); });
     } catch (const std::exception&) {
       std::lock_guard lock(mutex_);
       helpers_ -= missing;
     }
+    return listed;
   }
 
   void Dismiss(const std::shared_ptr<Segment>& segment) {
@@ -87,7 +90,8 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     segments_version_.fetch_add(1);
   }
 
-  // Counts a helper as present for as long as it lives.
+  // Counts a helper as present for as long as it lives. oneTBB must not see an exception: it would
+  // cancel the tasks of the arena.
   void Serve() {
     {
       // Pairs with Enlist. oneTBB gives that order too, but race detectors do not see into it.
@@ -96,12 +100,21 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
       if (stopped_.load()) return;
       ++present_;
     }
-    Help();
+    bool failed = false;
+    try {
+      Help();
+    } catch (const std::exception&) {  // no memory for the list of segments
+      failed = true;
+    }
     std::lock_guard lock(mutex_);
+    if (failed) --helpers_;
     --present_;
     wake_.notify_all();
   }
 
+  // Helps whoever runs a segment, and leaves when nobody has done so for a while. Whoever finds
+  // nobody to call in Enlist counts on those that are here, so they stay until the last run ends,
+  // however long a phase of one chunk may take.
   void Help() {
     const int slot = 1 + tbb::this_task_arena::current_thread_index();
     std::vector<std::shared_ptr<Segment>> segments;
@@ -120,14 +133,21 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
         leave_at = Clock::now() + kStay;
       } else if (stopped_.load() || !AwaitNews(seen, leave_at)) {
         std::lock_guard lock(mutex_);
-        // Whoever enlisted a segment since counts on this helper.
-        if (!stopped_.load() && version != segments_version_.load()) continue;
+        if (!stopped_.load() && !segments_.empty()) {
+          leave_at = Clock::now() + kStay;
+          continue;
+        }
         --helpers_;
         return;
       }
     }
   }
 
+  // No wake-up is lost. Announce raises news_, then reads sleepers_; AwaitNews raises sleepers_,
+  // then reads news_. All four are seq_cst, so one of them sees the other. If it is Announce, it
+  // takes the mutex that the sleeper holds from before it counts itself until it waits. Raising
+  // news_ also releases what was stored before, so that who sees the news finds the chunks, or the
+  // end.
   void Announce() {
     news_.fetch_add(1, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) == 0) return;
@@ -153,7 +173,7 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     } else {
       news = wake_.wait_until(lock, until, is_news);
     }
-    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    sleepers_.fetch_sub(1, std::memory_order_relaxed);  // too high a count only costs a call
     return news;
   }
 
@@ -164,6 +184,8 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   std::vector<std::shared_ptr<Segment>> segments_;  // running; guarded by mutex_
   int helpers_ = 0;                                 // called or present; guarded by mutex_
   int present_ = 0;                                 // guarded by mutex_
+  // Written under mutex_; read without it to see whether a copy of segments_ is old. A copy that is
+  // missed is made at the next turn, as the news of the segment's first phase comes after it.
   std::atomic<uint32_t> segments_version_ = 0;
   alignas(64) std::atomic<uint32_t> news_ = 0;
   alignas(64) std::atomic<int> sleepers_ = 0;

@@ -23,6 +23,8 @@ TANDEM_EXPORT const tandem::Plugin* tandem_plugin() {
 }
 #elif FAULT == 2  // no description
 TANDEM_EXPORT const tandem::Plugin* tandem_plugin() { return nullptr; }
+#elif FAULT == 4  // the entry throws
+TANDEM_EXPORT const tandem::Plugin* tandem_plugin() { throw std::runtime_error("not today"); }
 #else             // opening fails
 TANDEM_EXPORT const tandem::Plugin* tandem_plugin() {
   static const std::string abi = tandem::AbiString();

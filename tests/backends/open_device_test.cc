@@ -61,6 +61,8 @@ TEST(OpenDeviceTest, FaultyPluginsAreRefused) {
   EXPECT_THAT(std::string(OpenError(TANDEM_PLUGIN_OTHER_ABI).message()),
               AllOf(HasSubstr("contract 0; of long ago"), HasSubstr(AbiString())));
   EXPECT_THAT(std::string(OpenError(TANDEM_PLUGIN_NOTHING).message()), HasSubstr("no ABI"));
+  EXPECT_THAT(std::string(OpenError(TANDEM_PLUGIN_THROWING).message()),
+              HasSubstr("it threw: not today"));
 }
 
 TEST(OpenDeviceTest, FailuresToOpenArePassedOn) {

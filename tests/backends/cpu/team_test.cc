@@ -148,6 +148,26 @@ TEST(TeamTest, PhasesRepeatAndBeginCountsChunks) {
   EXPECT_EQ(after, 0);
 }
 
+TEST(TeamTest, HelpersStayThroughALongPhaseOfOneChunk) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 2);
+  Team team({.threads = 2});
+  // Both chunks of the second phase end when both have begun, which takes two threads.
+  std::atomic<int> begun = 0;
+  std::vector<Phase> phases;
+  phases.push_back({.chunks = 1, .run = [](int) {
+                      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+                    }});
+  phases.push_back({.chunks = 2, .run = [&begun](int) {
+                      begun.fetch_add(1);
+                      const auto end = Clock::now() + std::chrono::seconds(10);
+                      while (begun < 2 && Clock::now() < end) std::this_thread::yield();
+                    }});
+  const auto segment = team.MakeSegment(std::move(phases));
+  const auto start = Clock::now();
+  team.Run(segment);
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(10));
+}
+
 TEST(TeamTest, EmptySegmentEnds) {
   Team team({.threads = 2});
   const auto segment = team.MakeSegment({});
