@@ -88,27 +88,16 @@ ValueId AbsorbedAttention(StepGraph& g, ValueId q, ValueId cache, const UpProjec
 }
 
 ValueId Attention(StepGraph& g, ValueId x) {
-  const ModelConfig& c = g.config();
   const ValueId q = Queries(g, x);
   const ValueId cache = StoreLatents(g, x);
   const UpProjection up = LoadUpProjection(g);
   const ValueId heads = g.options().expand_latent ? ExpandedAttention(g, q, cache, up)
                                                   : AbsorbedAttention(g, q, cache, up);
-  const int64_t width = c.heads * c.v_head_dim;
-  return g.Linear(g.b().Reshape(heads, {g.shape().tokens, width}), "attn_output", c.width, width);
+  return g.AttentionOutput(heads);
 }
 
 }  // namespace
 
-void BuildDeepSeek2(StepGraph& g) {
-  const ModelConfig& c = g.config();
-  ValueId h = g.EmbedTokens();
-  for (int64_t i = 0; i < c.layers && g.b().ok(); ++i) {
-    g.EnterLayer(i);
-    h = g.b().Add(h, Attention(g, g.Norm(h, "attn_norm", c.width)));
-    h = g.b().Add(h, g.FeedForward(g.Norm(h, "ffn_norm", c.width)));
-  }
-  g.Head(h);
-}
+void BuildDeepSeek2(StepGraph& g) { BuildDecoder(g, Attention); }
 
 }  // namespace tandem

@@ -25,21 +25,11 @@ ValueId Attention(StepGraph& g, ValueId x) {
   g.Store(k, in.k);
   g.Store(v, in.v);
   const ValueId heads = g.b().Attention(in, g.CausalAttention()).first;
-  const int64_t width = c.heads * c.v_head_dim;
-  return g.Linear(g.b().Reshape(heads, {g.shape().tokens, width}), "attn_output", c.width, width);
+  return g.AttentionOutput(heads);
 }
 
 }  // namespace
 
-void BuildLlama(StepGraph& g) {
-  const ModelConfig& c = g.config();
-  ValueId h = g.EmbedTokens();
-  for (int64_t i = 0; i < c.layers && g.b().ok(); ++i) {
-    g.EnterLayer(i);
-    h = g.b().Add(h, Attention(g, g.Norm(h, "attn_norm", c.width)));
-    h = g.b().Add(h, g.FeedForward(g.Norm(h, "ffn_norm", c.width)));
-  }
-  g.Head(h);
-}
+void BuildLlama(StepGraph& g) { BuildDecoder(g, Attention); }
 
 }  // namespace tandem

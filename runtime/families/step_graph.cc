@@ -76,6 +76,12 @@ ValueId StepGraph::Rope(ValueId x, int64_t begin) {
   return builder_.Rope(x, positions_, inv_freq, attrs);
 }
 
+ValueId StepGraph::AttentionOutput(ValueId heads) {
+  const int64_t width = config_.heads * config_.v_head_dim;
+  return Linear(builder_.Reshape(heads, {shape_.tokens, width}), "attn_output", config_.width,
+                width);
+}
+
 ValueId StepGraph::Cache(std::string_view name, int64_t heads, int64_t dim) {
   return builder_.State(block_ + std::string(name), options_.kv_type,
                         {shape_.pages, kPageTokens, heads, dim});
@@ -144,6 +150,17 @@ void StepGraph::Head(ValueId h) {
   const ValueId head =
       ModelWeight(tied ? "token_embd.weight" : "output.weight", {config_.vocab, config_.width});
   builder_.MarkOutput(builder_.Linear(x, head), port::kLogits);
+}
+
+void BuildDecoder(StepGraph& g, ValueId (*attention)(StepGraph& g, ValueId x)) {
+  const ModelConfig& c = g.config();
+  ValueId h = g.EmbedTokens();
+  for (int64_t i = 0; i < c.layers && g.b().ok(); ++i) {
+    g.EnterLayer(i);
+    h = g.b().Add(h, attention(g, g.Norm(h, "attn_norm", c.width)));
+    h = g.b().Add(h, g.FeedForward(g.Norm(h, "ffn_norm", c.width)));
+  }
+  g.Head(h);
 }
 
 absl::StatusOr<Graph> BuildStepGraph(const ModelConfig& config, const WeightMap& weights,

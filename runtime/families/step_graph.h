@@ -69,6 +69,8 @@ class StepGraph {
   ValueId Norm(ValueId x, std::string_view name, int64_t dim);
   // Rotates elements [begin, begin + rope.dim) of each head of x [T, H, D].
   ValueId Rope(ValueId x, int64_t begin);
+  // The current layer's attn_output of heads [T, H, Dv], [T, E].
+  ValueId AttentionOutput(ValueId heads);
   // A cache of the current layer, [P, 64, heads, dim].
   ValueId Cache(std::string_view name, int64_t heads, int64_t dim);
   // Stores x [T, heads, dim] there.
@@ -104,6 +106,10 @@ class StepGraph {
 // The graph of one step, by the model's family.
 absl::StatusOr<Graph> BuildStepGraph(const ModelConfig& config, const WeightMap& weights,
                                      const StepShape& shape, const StepOptions& options);
+
+// A decoder with a norm before each part: embedding, then for each layer h += attention(norm(h))
+// and h += feed_forward(norm(h)), then the head. `attention` takes and gives [T, E].
+void BuildDecoder(StepGraph& g, ValueId (*attention)(StepGraph& g, ValueId x));
 
 // families/llama.cc
 void BuildLlama(StepGraph& g);
