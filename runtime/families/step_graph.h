@@ -1,6 +1,7 @@
 // What the graphs of all families share: the inputs of a step, weights by name, and common parts.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 
