@@ -51,4 +51,20 @@ if(NOT count EQUAL 1)
 endif()
 run(${WORK_DIR}/embed/embed ${WORK_DIR}/model "Once upon a time" ${plugins} reference)
 
+run(${prefix}/bin/tandem check-device ${plugins})
+
+# The installed tool finds the installed model, and a story does not depend on who computes it.
+foreach(device cpu ${plugins},cpu)
+  execute_process(COMMAND ${prefix}/bin/tandem run -n 40 --temp 0 --device ${device}
+    RESULT_VARIABLE result OUTPUT_VARIABLE story ERROR_VARIABLE error)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "the installed tool on ${device}: ${error}")
+  endif()
+  list(APPEND stories "${story}")
+endforeach()
+list(REMOVE_DUPLICATES stories)
+list(LENGTH stories count)
+if(NOT count EQUAL 1)
+  message(FATAL_ERROR "different stories: ${stories}")
+endif()
 run(${prefix}/bin/tandem run ${WORK_DIR}/model --prompt "Once upon a time" --device reference)
