@@ -64,11 +64,11 @@ absl::Status ValidateRope(const RopeConfig& c) {
   if (const double magnitude = RopeMagnitude(c); !std::isfinite(magnitude)) {
     return bad("magnitude", magnitude);
   }
-  for (const float divisor : c.divisors) {
-    if (!(divisor > 0.0f)) return bad("divisor", static_cast<double>(divisor));
-  }
   if (!c.divisors.empty() && static_cast<int64_t>(c.divisors.size()) != c.dim / 2) {
     return bad("number of divisors", static_cast<double>(c.divisors.size()));
+  }
+  for (const float divisor : c.divisors) {
+    if (!(divisor > 0.0f)) return bad("divisor", static_cast<double>(divisor));
   }
   return absl::OkStatus();
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,7 +32,8 @@ struct Weight {
 class WeightMap {
  public:
   // Takes a tensor of a file. InvalidArgument, naming it, for a rank above 4; the element type may
-  // be unsupported, which Get reports. Vectors (norms, biases) that are not f32 are converted.
+  // be unsupported, which Get reports. Vectors (norms, biases) that are not f32 are converted, also
+  // those that a file keeps as a matrix of one row.
   absl::Status Add(std::string_view name, const FileTensor& tensor);
   // Experts kept apart become one weight with a leading dimension; they must agree in type and
   // shape.
@@ -39,7 +41,9 @@ class WeightMap {
   // An f32 weight made by the loader, such as rope frequencies.
   void AddOwned(std::string_view name, const Shape& shape, std::vector<float> values);
 
-  // Null if there is none.
+  // True if the model has this tensor, even if its type is not supported.
+  bool Contains(std::string_view name) const;
+  // Null if there is none that can be computed with.
   const Weight* Find(std::string_view name) const;
   // NotFound; or Unimplemented for an element type that cannot be computed with.
   absl::StatusOr<const Weight*> Get(std::string_view name) const;
@@ -52,7 +56,17 @@ class WeightMap {
   std::vector<std::unique_ptr<std::vector<float>>> owned_;
 };
 
-// The tensors of a GGUF file as they are.
+// Experts that a file keeps apart: for each stacked name the tensors by number of expert.
+using ExpertStacks = std::map<std::string, std::map<int, const FileTensor*>>;
+
+// Adds each stack as one weight. NotFound if an expert is missing; the errors of AddStacked.
+absl::Status AddStacks(const ExpertStacks& stacks, WeightMap& map);
+
+// Takes "12." from the front of `text`; nothing, leaving it, if it does not begin so.
+std::optional<int> TakeNumber(std::string_view& text);
+
+// The tensors of a GGUF file. Experts that an old file keeps apart ("blk.0.ffn_up.3.weight") are
+// stacked.
 absl::StatusOr<WeightMap> WeightsFromGguf(const TensorTable& tensors);
 
 // The tensors of a Hugging Face checkpoint; experts that are kept apart are stacked. Tensors that

@@ -1,6 +1,5 @@
 // Hugging Face's tensor names to GGUF's.
 #include <array>
-#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -17,7 +16,7 @@ constexpr std::array<NamePair, 3> kOuter = {{{"model.embed_tokens.weight", "toke
                                              {"lm_head.weight", "output.weight"}}};
 
 // Modules of a layer; a suffix .weight or .bias follows.
-constexpr std::array<NamePair, 26> kInLayer = {{
+constexpr std::array<NamePair, 25> kInLayer = {{
     {"input_layernorm", "attn_norm"},
     {"post_attention_layernorm", "ffn_norm"},
     {"self_attn.q_proj", "attn_q"},
@@ -43,7 +42,6 @@ constexpr std::array<NamePair, 26> kInLayer = {{
     {"mlp.shared_expert.gate_proj", "ffn_gate_shexp"},
     {"mlp.shared_expert.up_proj", "ffn_up_shexp"},
     {"mlp.shared_expert.down_proj", "ffn_down_shexp"},
-    {"self_attn.sinks", "attn_sinks"},
 }};
 
 // Modules of an expert.
@@ -67,16 +65,6 @@ bool TakePrefix(std::string_view prefix, std::string_view& text) {
   if (!text.starts_with(prefix)) return false;
   text.remove_prefix(prefix.size());
   return true;
-}
-
-// Takes "12." from the front.
-std::optional<int> TakeNumber(std::string_view& text) {
-  int number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const size_t digits = static_cast<size_t>(end - text.data());
-  if (error != std::errc() || digits == text.size() || *end != '.') return std::nullopt;
-  text.remove_prefix(digits + 1);
-  return number;
 }
 
 // Where a tensor goes: a name, and an index among the experts that are stacked under it.
@@ -111,7 +99,7 @@ std::optional<Target> TargetOf(std::string_view name) {
 
 absl::StatusOr<WeightMap> WeightsFromHuggingFace(const TensorTable& tensors) {
   WeightMap map;
-  std::map<std::string, std::map<int, const FileTensor*>> stacks;
+  ExpertStacks stacks;
   for (const FileTensor& tensor : tensors) {
     const auto target = TargetOf(tensor.name);
     if (!target.has_value()) continue;
@@ -121,16 +109,7 @@ absl::StatusOr<WeightMap> WeightsFromHuggingFace(const TensorTable& tensors) {
       stacks[target->name][*target->expert] = &tensor;
     }
   }
-  for (const auto& [name, experts] : stacks) {
-    std::vector<const FileTensor*> parts;
-    for (const auto& [expert, tensor] : experts) {
-      if (expert != static_cast<int>(parts.size())) {
-        return absl::NotFoundError(absl::StrCat(name, ": expert ", parts.size(), " is missing"));
-      }
-      parts.push_back(tensor);
-    }
-    TANDEM_RETURN_IF_ERROR(map.AddStacked(name, parts));
-  }
+  TANDEM_RETURN_IF_ERROR(AddStacks(stacks, map));
   return map;
 }
 

@@ -56,7 +56,7 @@ ValueId StepGraph::OptionalWeight(std::string_view name, const Shape& shape) {
   return Find(block_ + std::string(name), shape, false);
 }
 bool StepGraph::Has(std::string_view name) const {
-  return weights_.Find(block_ + std::string(name)) != nullptr;
+  return weights_.Contains(block_ + std::string(name));
 }
 
 ValueId StepGraph::Linear(ValueId x, std::string_view name, int64_t out, int64_t in) {
@@ -146,7 +146,7 @@ void StepGraph::Head(ValueId h) {
   const ValueId x =
       builder_.RmsNorm(rows, ModelWeight("output_norm.weight", {config_.width}), config_.rms_eps);
   // Without a head of its own the model reuses its embedding.
-  const bool tied = weights_.Find("output.weight") == nullptr;
+  const bool tied = !weights_.Contains("output.weight");
   const ValueId head =
       ModelWeight(tied ? "token_embd.weight" : "output.weight", {config_.vocab, config_.width});
   builder_.MarkOutput(builder_.Linear(x, head), port::kLogits);
