@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "backends/device/status.h"
@@ -11,6 +12,12 @@ namespace {
 
 absl::Status OutOfRange(const char* option, double value) {
   return absl::InvalidArgumentError(absl::StrCat("sampler: ", option, " is ", value));
+}
+
+// Keeps differences of logits finite; what is not a number is never chosen.
+float Bounded(float logit) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  return std::isnan(logit) ? -kLargest : std::clamp(logit, -kLargest, kLargest);
 }
 
 }  // namespace
@@ -50,7 +57,8 @@ void Sampler::Penalize(std::span<const int32_t> history) {
   for (const int32_t id : std::set<int32_t>(recent.begin(), recent.end())) {
     if (id < 0 || static_cast<size_t>(id) >= candidates_.size()) continue;
     float& logit = candidates_[static_cast<size_t>(id)].logit;
-    logit = logit > 0.0f ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
+    logit =
+        Bounded(logit > 0.0f ? logit / options_.repeat_penalty : logit * options_.repeat_penalty);
   }
 }
 
@@ -95,10 +103,8 @@ absl::StatusOr<int32_t> Sampler::Sample(std::span<const float> logits,
   candidates_.clear();
   bool any = false;
   for (size_t i = 0; i < logits.size(); ++i) {
-    // A NaN is never chosen.
-    const float logit = std::isnan(logits[i]) ? -INFINITY : logits[i];
-    any = any || std::isfinite(logit);
-    candidates_.push_back({static_cast<int32_t>(i), logit, 0.0});
+    any = any || std::isfinite(logits[i]);
+    candidates_.push_back({static_cast<int32_t>(i), Bounded(logits[i]), 0.0});
   }
   if (!any) return absl::InternalError("no logit of the next token is finite");
   Penalize(history);

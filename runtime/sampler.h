@@ -26,8 +26,8 @@ class Sampler {
   // InvalidArgument, naming the option, for one out of range.
   static absl::StatusOr<Sampler> Create(const SamplerOptions& options);
 
-  // The next token, given the tokens so far. `logits` must not be empty; a row without a finite
-  // logit gives Internal.
+  // The next token, given the tokens so far. A row without a finite logit, such as an empty one,
+  // gives Internal; a logit that is not a number is never chosen.
   absl::StatusOr<int32_t> Sample(std::span<const float> logits, std::span<const int32_t> history);
 
  private:

@@ -83,6 +83,18 @@ TEST(SamplerTest, NanIsNeverChosenAndAllNanIsAnError) {
             absl::StatusCode::kInternal);
 }
 
+// Differences of infinite logits are not numbers; they must not turn the choice upside down.
+TEST(SamplerTest, AnInfiniteLogitIsChosen) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float temperature : {0.0f, 1.0f}) {
+    Sampler sampler = Make({.temperature = temperature});
+    EXPECT_EQ(*sampler.Sample(std::vector<float>{1.0f, infinity, -infinity, 0.0f}, {}), 1);
+  }
+  Sampler penalized = Make({.temperature = 1.0f, .repeat_penalty = 1e-30f});
+  const std::vector<int32_t> history = {2};
+  EXPECT_EQ(*penalized.Sample(std::vector<float>{1.0f, 2.0f, 1e30f}, history), 2);
+}
+
 TEST(SamplerTest, OptionsOutOfRangeAreNamed) {
   const std::pair<SamplerOptions, const char*> wrong[] = {
       {{.temperature = -1.0f}, "temperature"},
