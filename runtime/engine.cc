@@ -1,8 +1,10 @@
 #include "runtime/engine.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "backends/device/status.h"
+#include "runtime/page_pool.h"
 #include "runtime/step_queue.h"
 #include "runtime/step_runner.h"
 
@@ -28,6 +30,12 @@ absl::StatusOr<EngineOptions> Resolve(EngineOptions options, const ModelConfig& 
   if (options.max_sessions < 1 || options.max_sessions > 4096) {
     return absl::InvalidArgumentError(
         absl::StrCat(options.max_sessions, " sessions; 1 to 4096 are possible"));
+  }
+  // Places in the cache are 32-bit numbers.
+  if (PagesFor(options.context) * kPageTokens * options.max_sessions >
+      std::numeric_limits<int32_t>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.max_sessions, " sessions of ",
+                                                   options.context, " tokens are too many"));
   }
   if (options.micro_batch < 1) {
     return absl::InvalidArgumentError(

@@ -118,6 +118,10 @@ absl::StatusOr<GenerateResult> Session::Generate(std::string_view prompt,
 absl::StatusOr<GenerateResult> Session::Generate(std::span<const int32_t> prompt,
                                                  const GenerateOptions& options,
                                                  const TokenCallback& callback) {
+  if (options.max_tokens < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot generate ", options.max_tokens, " tokens"));
+  }
   TANDEM_RETURN_IF_ERROR(CheckPrompt(prompt));
   TANDEM_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(options.sampler));
   std::vector<int32_t>& tokens = sequence_->tokens;
@@ -145,16 +149,14 @@ absl::StatusOr<GenerateResult> Session::Generate(std::span<const int32_t> prompt
     TANDEM_RETURN_IF_ERROR(status);
     if (options.max_tokens == 0) break;
     TANDEM_ASSIGN_OR_RETURN(const int32_t id, sampler.Sample(logits, tokens));
-    if (output.Put(id, result)) break;
-    if (i + 1 == options.max_tokens) {
-      tokens.push_back(id);
-      break;
-    }
+    const bool stop = output.Put(id, result);
+    if (result.reason == StopReason::kEndToken) break;
     if (static_cast<int64_t>(tokens.size()) == engine_->options().context) {
-      result.reason = StopReason::kContextFull;
+      if (!stop && i + 1 < options.max_tokens) result.reason = StopReason::kContextFull;
       break;
     }
     tokens.push_back(id);
+    if (stop) break;
   }
   output.Finish(result);
   result.generate_seconds = SecondsSince(start);

@@ -24,7 +24,7 @@ struct Token {
 };
 
 struct GenerateOptions {
-  int64_t max_tokens = 256;  // most tokens to generate
+  int64_t max_tokens = 256;  // most tokens to generate; 0: run the prompt alone
   SamplerOptions sampler;
   std::vector<std::string> stop;  // texts that end the generation; they are not given out
   bool ignore_end = false;        // go on after an end-of-generation token
@@ -50,7 +50,8 @@ class Session {
  public:
   ~Session();
 
-  // Appends the prompt to the conversation and generates. The text is encoded with the model's
+  // Appends the prompt and the tokens of the result to the conversation; when the context is full,
+  // or after Cancel, the last token of the result is left out. The text is encoded with the model's
   // tokenizer, with its start token if the conversation is new; `parse_special` reads special
   // tokens (chat templates). Errors: FailedPrecondition without a tokenizer, ResourceExhausted when
   // the prompt does not fit the context, the device's errors. After an error Reset must be called.

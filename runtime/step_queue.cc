@@ -1,6 +1,8 @@
 #include "runtime/step_queue.h"
 
 #include <algorithm>
+#include <new>
+#include <stdexcept>
 
 #include "backends/device/status.h"
 
@@ -11,21 +13,36 @@ int64_t Remaining(const Sequence& sequence) {
   return static_cast<int64_t>(sequence.tokens.size()) - sequence.cached;
 }
 
+// Makes room for the logits that a request asks for.
+absl::Status ReserveLogits(const StepRequest& request, int64_t vocab) {
+  if (request.logits == nullptr) return absl::OkStatus();
+  const int64_t rows = request.wanted == LogitsWanted::kAll    ? Remaining(*request.sequence)
+                       : request.wanted == LogitsWanted::kLast ? 1
+                                                               : 0;
+  const auto out_of_memory = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for ", rows, " rows of ", vocab, " logits"));
+  };
+  try {
+    request.logits->resize(static_cast<size_t>(rows * vocab));
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  } catch (const std::length_error&) {
+    return out_of_memory();
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status StepQueue::Submit(const StepRequest& request) {
+  TANDEM_RETURN_IF_ERROR(ReserveLogits(request, vocab_));
   Pending pending = {request, false, absl::OkStatus()};
   std::unique_lock lock(mutex_);
   Sequence& sequence = *request.sequence;
   if (!pool_.Grow(sequence.pages, PagesFor(static_cast<int64_t>(sequence.tokens.size())))) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the KV cache has no room for ", sequence.tokens.size(), " tokens"));
-  }
-  if (request.logits != nullptr) {
-    const int64_t rows = request.wanted == LogitsWanted::kAll    ? Remaining(sequence)
-                         : request.wanted == LogitsWanted::kLast ? 1
-                                                                 : 0;
-    request.logits->resize(static_cast<size_t>(rows * vocab_));
   }
   waiting_.push_back(&pending);
   while (!pending.done) {
@@ -93,6 +110,17 @@ std::vector<StepQueue::Part> StepQueue::Compose() {
   return parts;
 }
 
+// An exception here would leave the others waiting for ever.
+absl::Status StepQueue::RunParts(const std::vector<Part>& parts) {
+  try {
+    std::vector<SequenceStep> steps;
+    for (const Part& part : parts) steps.push_back(part.step);
+    return runner_.Run(steps);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory on the host for the inputs of a step");
+  }
+}
+
 void StepQueue::Lead(std::unique_lock<std::mutex>& lock) {
   std::vector<Part> parts = Compose();
   if (parts.empty()) {
@@ -101,9 +129,7 @@ void StepQueue::Lead(std::unique_lock<std::mutex>& lock) {
   }
   running_ = true;
   lock.unlock();
-  std::vector<SequenceStep> steps;
-  for (const Part& part : parts) steps.push_back(part.step);
-  const absl::Status status = runner_.Run(steps);
+  const absl::Status status = RunParts(parts);
   lock.lock();
   running_ = false;
   for (const Part& part : parts) {

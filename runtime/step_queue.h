@@ -42,7 +42,7 @@ class StepQueue {
         pool_(runner.pages()) {}
 
   // Blocks until all tokens of the request ran. Cancelled if `cancelled` became true between two
-  // steps; ResourceExhausted if the cache has no pages left.
+  // steps; ResourceExhausted if the cache has no pages left, or the host no memory for the logits.
   absl::Status Submit(const StepRequest& request);
   // Gives the pages of a sequence back.
   void Release(Sequence& sequence);
@@ -62,6 +62,7 @@ class StepQueue {
   std::vector<Part> Compose();
   void AddPart(Pending& pending, int64_t room, std::vector<Part>& parts);
   void Lead(std::unique_lock<std::mutex>& lock);
+  absl::Status RunParts(const std::vector<Part>& parts);
   void Finish(Pending& pending, absl::Status status);
 
   StepRunner& runner_;

@@ -188,6 +188,38 @@ TEST(EngineTest, AFullContextEndsTheGeneration) {
   EXPECT_THAT(std::string(too_long.status().message()), HasSubstr("24"));
 }
 
+// What was given out is part of the conversation, however the generation ended.
+TEST(EngineTest, TheConversationHoldsTheTokensOfTheResult) {
+  EngineOptions options = Options();
+  options.context = 24;
+  const auto engine = Open("deepseek_v3", options);
+  ASSERT_NE(engine, nullptr);
+  auto session = *engine->NewSession();
+  std::vector<int32_t> expected = Prompt(6, 20);
+  const auto generate = [&](int64_t count, const TokenCallback& callback) {
+    const std::span<const int32_t> prompt = session->history().empty()
+                                                ? std::span<const int32_t>(expected)
+                                                : std::span<const int32_t>();
+    auto result = session->Generate(prompt, {.max_tokens = count, .ignore_end = true}, callback);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? *std::move(result) : GenerateResult();
+  };
+  const GenerateResult one = generate(50, [](const Token&) { return false; });
+  ASSERT_EQ(one.tokens.size(), 1u);
+  expected.push_back(one.tokens[0]);
+  EXPECT_EQ(session->history(), expected);
+
+  const GenerateResult rest = generate(4, nullptr);
+  EXPECT_EQ(rest.reason, StopReason::kMaxTokens);
+  ASSERT_EQ(rest.tokens.size(), 4u);
+  expected.insert(expected.end(), rest.tokens.begin(), rest.tokens.end() - 1);
+  EXPECT_EQ(session->history(), expected);  // 24 tokens: there is no room for the last one
+  EXPECT_EQ(generate(1, nullptr).tokens, std::vector<int32_t>{rest.tokens.back()});
+
+  const auto negative = session->Generate(Prompt(6, 1), {.max_tokens = -1}, nullptr);
+  EXPECT_EQ(negative.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(EngineTest, MoreSessionsThanPlannedAreRefused) {
   const auto engine = Open("llama", Options(2));
   ASSERT_NE(engine, nullptr);
