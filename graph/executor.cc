@@ -51,16 +51,22 @@ absl::Status Executor::Copy(const Plan::BoundTransfer& transfer) {
   return to.Synchronize();
 }
 
-absl::Status Executor::Run(const Plan& plan) {
-  if (plan.steps().empty()) return absl::FailedPreconditionError("the plan is not bound to memory");
+absl::Status Executor::RunSteps(const Plan& plan) {
   for (const Plan::Step& step : plan.steps()) {
     for (const Plan::BoundTransfer& transfer : step.transfers) {
       TANDEM_RETURN_IF_ERROR(Copy(transfer));
     }
     TANDEM_RETURN_IF_ERROR(step.executable->Run(*streams_[static_cast<size_t>(step.device)]));
   }
-  for (auto& stream : streams_) TANDEM_RETURN_IF_ERROR(stream->Synchronize());
   return absl::OkStatus();
+}
+
+absl::Status Executor::Run(const Plan& plan) {
+  if (plan.steps().empty()) return absl::FailedPreconditionError("the plan is not bound to memory");
+  absl::Status status = RunSteps(plan);
+  // After an error too: other devices may still use the inputs.
+  for (auto& stream : streams_) status.Update(stream->Synchronize());
+  return status;
 }
 
 absl::Status Executor::GetOutput(const Plan& plan, std::string_view name, void* data,

@@ -20,13 +20,15 @@ class Executor {
   // node reads is accepted. InvalidArgument if it is smaller than `bytes`. The copy may be made
   // later: `data` must stay as it is until Run returns.
   absl::Status SetInput(const Plan& plan, std::string_view name, const void* data, int64_t bytes);
-  // Runs all steps of a plan and waits for the last. FailedPrecondition if it is not bound.
+  // Runs all steps of a plan and waits for the last; no work is left when it returns, with an error
+  // or without. FailedPrecondition if it is not bound.
   absl::Status Run(const Plan& plan);
   // Copies the first `bytes` bytes of an output.
   absl::Status GetOutput(const Plan& plan, std::string_view name, void* data, int64_t bytes);
 
  private:
   explicit Executor(std::vector<Device*> devices) : devices_(std::move(devices)) {}
+  absl::Status RunSteps(const Plan& plan);
   absl::Status Copy(const Plan::BoundTransfer& transfer);
 
   std::vector<Device*> devices_;

@@ -42,13 +42,15 @@ std::optional<int64_t> EndOf(const Value& value) {
   return end;
 }
 
-// True if the bytes of a contiguous tensor of this type can be counted.
-bool Countable(const TensorType& type) {
+// No machine has room for a larger tensor; sums over all tensors of a graph cannot overflow.
+constexpr int64_t kMaxBytes = int64_t{1} << 47;
+
+bool SmallEnough(const TensorType& type) {
   int64_t bytes = GetDTypeInfo(type.dtype).block_bytes;
   for (int i = 0; i < type.shape.rank; ++i) {
     if (__builtin_mul_overflow(bytes, type.shape[i], &bytes)) return false;
   }
-  return true;
+  return bytes / GetDTypeInfo(type.dtype).block_size <= kMaxBytes;
 }
 
 // What a value covers of a root seen as a grid with the value's strides: a range of indices for
@@ -130,7 +132,8 @@ class Verifier {
     for (int i = 0; i < shape.rank; ++i) {
       if (shape[i] < 1) return Bad(value, absl::StrCat("dimension ", i, " is ", shape[i]));
     }
-    if (!Countable(value.type)) return Bad(value, absl::StrCat(shape.ToString(), " is too large"));
+    if (!SmallEnough(value.type))
+      return Bad(value, absl::StrCat(shape.ToString(), " is too large"));
     if (shape.back() % GetDTypeInfo(value.type.dtype).block_size == 0) return absl::OkStatus();
     return Bad(value, absl::StrCat("rows of ", shape.back(), " are not whole blocks of ",
                                    Text(DTypeName(value.type.dtype))));

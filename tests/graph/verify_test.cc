@@ -303,6 +303,11 @@ TEST(VerifyTest, Shapes) {
                 At(l, l.x).type.shape = {int64_t{1} << 40, int64_t{1} << 40};
               }),
               HasSubstr("is too large"));
+  // It can be counted, but a sum of such sizes could not.
+  EXPECT_THAT(Fault([](Layer& l) {
+                At(l, l.x).type.shape = {int64_t{1} << 40, 64};
+              }),
+              HasSubstr("is too large"));
 }
 
 TEST(VerifyTest, ElementTypes) {
