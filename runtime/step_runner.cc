@@ -23,18 +23,6 @@ double PlanCost(const Plan& plan, int64_t keys) {
   return seconds;
 }
 
-int64_t CountRows(const SequenceStep& sequence) {
-  switch (sequence.wanted) {
-    case LogitsWanted::kNone:
-      return 0;
-    case LogitsWanted::kLast:
-      return 1;
-    case LogitsWanted::kAll:
-      return static_cast<int64_t>(sequence.tokens.size());
-  }
-  return 0;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<const Model> model,
@@ -245,51 +233,13 @@ absl::Status StepRunner::Run(std::span<const SequenceStep> sequences) {
         ", ", bucket.shape.outputs, " and ", options_.context));
   }
   const Plan& plan = Choose(bucket, keys);
-  TANDEM_RETURN_IF_ERROR(FillInputs(plan, bucket, sequences));
+  inputs_.Fill(sequences, bucket.shape.pages_per_sequence);
+  for (const auto& [name, values] : inputs_.All()) {
+    TANDEM_RETURN_IF_ERROR(
+        executor_->SetInput(plan, name, values.data(), static_cast<int64_t>(values.size_bytes())));
+  }
   TANDEM_RETURN_IF_ERROR(executor_->Run(plan));
   return ReadLogits(plan, sequences);
-}
-
-absl::Status StepRunner::FillInputs(const Plan& plan, const Bucket& bucket,
-                                    std::span<const SequenceStep> sequences) {
-  std::vector<int32_t> tokens, positions, slots, starts = {0}, lengths, rows;
-  const auto width = static_cast<size_t>(bucket.shape.pages_per_sequence);
-  std::vector<int32_t> table(sequences.size() * width, 0);
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    const SequenceStep& sequence = sequences[s];
-    const auto count = static_cast<int64_t>(sequence.tokens.size());
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t position = sequence.position + i;
-      const auto page = static_cast<size_t>(position / kPageTokens);
-      const bool wanted = sequence.wanted == LogitsWanted::kAll ||
-                          (sequence.wanted == LogitsWanted::kLast && i + 1 == count);
-      if (wanted) rows.push_back(static_cast<int32_t>(tokens.size()));
-      tokens.push_back(sequence.tokens[static_cast<size_t>(i)]);
-      positions.push_back(static_cast<int32_t>(position));
-      slots.push_back(
-          static_cast<int32_t>(sequence.pages[page] * kPageTokens + position % kPageTokens));
-    }
-    std::ranges::copy(sequence.pages, table.begin() + static_cast<std::ptrdiff_t>(s * width));
-    starts.push_back(static_cast<int32_t>(tokens.size()));
-    lengths.push_back(static_cast<int32_t>(sequence.position + count));
-  }
-  const auto set = [&](std::string_view name, const std::vector<int32_t>& values) {
-    return executor_->SetInput(plan, name, values.data(),
-                               static_cast<int64_t>(values.size() * sizeof(int32_t)));
-  };
-  const auto count_of = [](const std::vector<int32_t>& values) {
-    return std::vector<int32_t>{static_cast<int32_t>(values.size())};
-  };
-  TANDEM_RETURN_IF_ERROR(set(port::kTokens, tokens));
-  TANDEM_RETURN_IF_ERROR(set(port::kPositions, positions));
-  TANDEM_RETURN_IF_ERROR(set(port::kSlots, slots));
-  TANDEM_RETURN_IF_ERROR(set(port::kNumTokens, count_of(tokens)));
-  TANDEM_RETURN_IF_ERROR(set(port::kSeqStart, starts));
-  TANDEM_RETURN_IF_ERROR(set(port::kKvLen, lengths));
-  TANDEM_RETURN_IF_ERROR(set(port::kPageTable, table));
-  TANDEM_RETURN_IF_ERROR(set(port::kNumSequences, count_of(lengths)));
-  TANDEM_RETURN_IF_ERROR(set(port::kOutputRows, rows));
-  return set(port::kNumOutputs, count_of(rows));
 }
 
 absl::Status StepRunner::ReadLogits(const Plan& plan, std::span<const SequenceStep> sequences) {

@@ -10,19 +10,9 @@
 #include "graph/executor.h"
 #include "runtime/engine.h"
 #include "runtime/families/step_graph.h"
+#include "runtime/step_inputs.h"
 
 namespace tandem {
-
-enum class LogitsWanted { kNone, kLast, kAll };
-
-// The part of a step that belongs to one sequence.
-struct SequenceStep {
-  std::span<const int32_t> tokens;  // new ones
-  int64_t position = 0;             // of the first; the keys before it are in the cache
-  std::span<const int32_t> pages;   // of the sequence, enough for all tokens
-  LogitsWanted wanted = LogitsWanted::kNone;
-  float* logits = nullptr;  // out: the wanted rows, [rows, vocabulary]
-};
 
 // Owns the devices, the plans, and all memory on the devices. One thread at a time.
 class StepRunner {
@@ -63,8 +53,6 @@ class StepRunner {
   std::vector<Plan*> AllPlans() const;
   const Bucket& BucketFor(int64_t tokens) const;
   const Plan& Choose(const Bucket& bucket, int64_t keys) const;
-  absl::Status FillInputs(const Plan& plan, const Bucket& bucket,
-                          std::span<const SequenceStep> sequences);
   absl::Status ReadLogits(const Plan& plan, std::span<const SequenceStep> sequences);
 
   std::shared_ptr<const Model> model_;
@@ -79,6 +67,7 @@ class StepRunner {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<MemoryUse> memory_;
   std::unique_ptr<Executor> executor_;
+  StepInputs inputs_;
   std::vector<float> logits_;  // staging
 };
 
