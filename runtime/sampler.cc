@@ -113,10 +113,15 @@ absl::StatusOr<int32_t> Sampler::Sample(std::span<const float> logits,
   }
   KeepTopK();
   KeepTopP(Exponentiate());
-  // The best candidate has the relative probability 1.
+  // The best candidate has the relative probability 1. What has none is not chosen, however the sum
+  // is rounded.
   std::erase_if(candidates_, [this](const Candidate& c) {
-    return c.probability < static_cast<double>(options_.min_p);
+    return c.probability == 0.0 || c.probability < static_cast<double>(options_.min_p);
   });
+  // The filters leave an order that depends on the standard library.
+  if (!std::ranges::is_sorted(candidates_, {}, &Candidate::id)) {
+    std::ranges::sort(candidates_, {}, &Candidate::id);
+  }
   double sum = 0.0;
   for (const Candidate& c : candidates_) sum += c.probability;
   double point = NextUniform() * sum;

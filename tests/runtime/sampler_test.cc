@@ -79,8 +79,25 @@ TEST(SamplerTest, NanIsNeverChosenAndAllNanIsAnError) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Sampler sampler = Make({});
   EXPECT_EQ(*sampler.Sample(std::vector<float>{nan, -5.0f, nan}, {}), 1);
+  Sampler random = Make({.temperature = 1.0f, .seed = 3});
+  for (int i = 0; i < 200; ++i) {
+    const int32_t id = *random.Sample(std::vector<float>{nan, 0.5f, 0.25f, nan}, {});
+    EXPECT_TRUE(id == 1 || id == 2) << id;
+  }
   EXPECT_EQ(sampler.Sample(std::vector<float>{nan, nan}, {}).status().code(),
             absl::StatusCode::kInternal);
+}
+
+// The same candidates in any filter's order give the same choice: a filter that keeps all that has
+// a probability changes nothing.
+TEST(SamplerTest, TheOrderThatFiltersLeaveDoesNotMatter) {
+  std::vector<float> logits(300, -std::numeric_limits<float>::infinity());
+  for (size_t i = 0; i < 40; ++i) logits[7 * i] = static_cast<float>(i * i % 11) * 0.3f;
+  Sampler plain = Make({.temperature = 1.0f, .seed = 5});
+  Sampler filtered = Make({.temperature = 1.0f, .top_k = 40, .seed = 5});
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(*plain.Sample(logits, {}), *filtered.Sample(logits, {}));
+  }
 }
 
 // Differences of infinite logits are not numbers; they must not turn the choice upside down.
