@@ -64,7 +64,8 @@ absl::Status Model::OpenGguf(const std::string& path) {
   auto weights = WeightsFromGguf(file->tensors());
   if (!weights.ok()) return Annotate(weights.status(), path);
   weights_ = *std::move(weights);
-  if (file->metadata().Find("tokenizer.ggml.model") == nullptr) return absl::OkStatus();
+  TANDEM_ASSIGN_OR_RETURN(const auto kind, file->metadata().FindString("tokenizer.ggml.model"));
+  if (kind.value_or("none") == "none") return absl::OkStatus();
   auto spec = TokenizerSpecFromGguf(file->metadata());
   if (!spec.ok()) return Annotate(spec.status(), path);
   auto tokenizer = Tokenizer::Create(*std::move(spec));

@@ -101,6 +101,16 @@ absl::Status Session::CheckPrompt(std::span<const int32_t> prompt) const {
   return absl::OkStatus();
 }
 
+absl::Status Session::AppendPrompt(std::span<const int32_t> prompt) {
+  TANDEM_RETURN_IF_ERROR(CheckPrompt(prompt));
+  std::vector<int32_t>& tokens = sequence_->tokens;
+  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  if (tokens.empty()) return absl::InvalidArgumentError("the conversation has no token yet");
+  // The last token is run again if all of them were, since its logits are needed.
+  sequence_->cached = std::min(sequence_->cached, static_cast<int64_t>(tokens.size()) - 1);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<GenerateResult> Session::Generate(std::string_view prompt,
                                                  const GenerateOptions& options,
                                                  const TokenCallback& callback,
@@ -122,14 +132,9 @@ absl::StatusOr<GenerateResult> Session::Generate(std::span<const int32_t> prompt
     return absl::InvalidArgumentError(
         absl::StrCat("cannot generate ", options.max_tokens, " tokens"));
   }
-  TANDEM_RETURN_IF_ERROR(CheckPrompt(prompt));
   TANDEM_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(options.sampler));
+  TANDEM_RETURN_IF_ERROR(AppendPrompt(prompt));
   std::vector<int32_t>& tokens = sequence_->tokens;
-  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
-  if (tokens.empty()) return absl::InvalidArgumentError("the conversation has no token yet");
-  // The last token is run again if all of them were, since its logits are needed.
-  sequence_->cached = std::min(sequence_->cached, static_cast<int64_t>(tokens.size()) - 1);
-
   cancelled_.store(false, std::memory_order_relaxed);
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());

@@ -81,6 +81,7 @@ class Session {
   friend class Engine;
   Session(std::shared_ptr<Engine> engine, std::unique_ptr<Sequence> sequence);
   absl::Status CheckPrompt(std::span<const int32_t> prompt) const;
+  absl::Status AppendPrompt(std::span<const int32_t> prompt);
 
   std::shared_ptr<Engine> engine_;
   std::unique_ptr<Sequence> sequence_;

@@ -30,6 +30,7 @@ struct TestTensor {
 // follow from its name, so that two models agree where their names do.
 struct TestModel {
   std::string arch = "llama";
+  std::string tokenizer;  // kind of tokenizer; empty: the file does not say
   std::map<std::string, uint32_t> numbers;
   std::map<std::string, TestTensor> tensors;
 };
@@ -110,6 +111,7 @@ class ModelTest : public testing::Test {
   std::string Write(const TestModel& m) {
     GgufHeader header;
     header.SetString("general.architecture", m.arch);
+    if (!m.tokenizer.empty()) header.SetString("tokenizer.ggml.model", m.tokenizer);
     for (const auto& [key, value] : m.numbers) header.SetU32(m.arch + "." + key, value);
     for (const auto& [name, tensor] : m.tensors) {
       header.AddTensor(name, tensor.dtype, tensor.shape);
@@ -211,6 +213,16 @@ TEST_F(ModelTest, AVocabularyOfOneToken) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->tokens, (std::vector<int32_t>{0, 0, 0}));
   EXPECT_FALSE((*session)->Generate(std::vector<int32_t>{1}, {}, nullptr).ok());
+}
+
+TEST_F(ModelTest, AModelMaySayThatItHasNoTokenizer) {
+  TestModel m = Llama();
+  m.tokenizer = "none";
+  const auto model = Model::Open(Write(m));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->tokenizer(), nullptr);
+  m.tokenizer = "rwkv";
+  EXPECT_FALSE(Model::Open(Write(m)).ok());
 }
 
 struct Damage {
