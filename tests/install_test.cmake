@@ -52,3 +52,4 @@ endif()
 run(${WORK_DIR}/embed/embed ${WORK_DIR}/model "Once upon a time" ${plugins} reference)
 
 run(${prefix}/bin/tandem run ${WORK_DIR}/model --prompt "Once upon a time" --device reference)
+run(${prefix}/bin/tandem run -n 1)
