@@ -15,7 +15,7 @@ void AddEngineFlags(CLI::App& app, EngineFlags& flags) {
       ->default_str("cpu")
       ->type_name("NAME,...");
   app.add_option("--threads", flags.threads, "CPU threads; 0: one for each core")
-      ->check(CLI::Range(0, 1024).description(""))
+      ->check(CLI::Range(0, 512).description(""))
       ->type_name("N");
   app.add_option("--ctx", flags.context,
                  "Most tokens of the conversation; 0: what the model was made for, at most 4096")

@@ -77,8 +77,9 @@ Action SetUpQuantize(CLI::App& app) {
       ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N");
   app.footer(R"(
-Vectors and routers stay as they are, and output.weight becomes q6_k where --type is smaller. Rows that do not fill the blocks of a type become a type with
-smaller blocks. The table at the end says what the weights became, and how far they are off.
+Vectors and routers stay as they are, and output.weight becomes q6_k where --type is smaller. Rows
+that do not fill the blocks of a type become a type with smaller blocks. The table at the end says
+what the weights became, and how far they are off.
 
 Examples:
   tandem quantize model-bf16.gguf model-q4_k.gguf --type q4_k

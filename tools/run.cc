@@ -63,6 +63,11 @@ absl::StatusOr<int> Complete(const Engine& engine, Session& session, const Gener
                              bool json, const std::optional<std::string>& given) {
   const std::string prompt = given.value_or(std::string(kDefaultPrompt));
   TANDEM_ASSIGN_OR_RETURN(const auto ids, EncodePrompt(engine.model(), prompt));
+  const int64_t context = engine.options().context;
+  if (static_cast<int64_t>(ids.size()) > context) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the prompt has ", ids.size(), " tokens, the context holds ", context, " (--ctx)"));
+  }
   // A person wants to see the whole text, a program what it does not know.
   if (!json && (IsTerminal(StandardStream::kOut) || !given.has_value())) {
     TANDEM_RETURN_IF_ERROR(WriteOut(TerminalSafe(prompt)));
@@ -106,7 +111,8 @@ Action SetUpRun(CLI::App& app) {
   AddTextFlags(app, flags->text);
   AddGenerationFlags(app, flags->generation);
   CLI::Option* chat =
-      app.add_flag("--chat", flags->chat, "Talk with the model, by its own chat template");
+      app.add_flag("--chat", flags->chat, "Talk with the model, by its own chat template")
+          ->excludes(app.get_option("--file"));  // messages come on standard input
   app.add_option("--system", flags->system, "Instructions to the model before the conversation")
       ->needs(chat)
       ->type_name("TEXT");

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "backends/conformance/cases.h"
@@ -35,7 +36,7 @@ std::string_view GatingName(Gating gating) {
 }
 
 // Logits of a row are equally spaced and shuffled, so that f32 tells their order for sure.
-enum class Logits { kSpaced, kTied, kNotANumber };
+enum class Logits { kSpaced, kTied, kNotFinite };
 
 std::vector<float> MakeLogits(CaseBuilder& b, const RouteForm& form, Logits kind) {
   std::vector<float> logits;
@@ -47,7 +48,12 @@ std::vector<float> MakeLogits(CaseBuilder& b, const RouteForm& form, Logits kind
                    : 8.0f * static_cast<float>(e) / static_cast<float>(form.experts) - 4.0f;
     }
     std::ranges::shuffle(row, b.random());
-    if (kind == Logits::kNotANumber) row[t % form.experts] = std::nanf("");
+    if (kind == Logits::kNotFinite) {
+      constexpr float kInfinity = std::numeric_limits<float>::infinity();
+      row[t % form.experts] = std::nanf("");
+      row[(t + 1) % form.experts] = kInfinity;
+      row[(t + 2) % form.experts] = -kInfinity;
+    }
     logits.insert(logits.end(), row.begin(), row.end());
   }
   return logits;
@@ -63,7 +69,7 @@ void RouteCase(uint32_t seed, const RouteForm& form, RouteArgs args, Logits kind
     b.Name(form.groups_used, " of ", form.groups, " groups by ", top2 ? "top 2" : "maximum");
   }
   if (kind == Logits::kTied) b.Name("ties");
-  if (kind == Logits::kNotANumber) b.Name("NaN");
+  if (kind == Logits::kNotFinite) b.Name("not finite");
   args.logits = b.Floats({form.rows.total, form.experts}, MakeLogits(b, form, kind));
   if (seed % 2 == 0 && kind == Logits::kSpaced) {
     args.bias = b.Random(DType::kF32, {form.experts}, 0.1);
@@ -154,7 +160,7 @@ void RouteCases(uint32_t seed, const CaseSink& sink) {
       const RouteArgs args = {.gating = gating};
       for (int i = 0; i < 3; ++i) RouteCase(++seed, form, args, Logits::kSpaced, sink);
       RouteCase(++seed, form, args, Logits::kTied, sink);
-      if (gating == Gating::kSigmoid) RouteCase(++seed, form, args, Logits::kNotANumber, sink);
+      if (gating != Gating::kSoftmax) RouteCase(++seed, form, args, Logits::kNotFinite, sink);
     }
   }
 }

@@ -47,7 +47,9 @@ float ScoreOfGroup(const RouteArgs& a, const float* choices, int64_t size) {
     second = std::max(second, std::min(best, choices[i]));
     best = std::max(best, choices[i]);
   }
-  return a.group_score == GroupScore::kMax ? best : best + second;
+  if (a.group_score == GroupScore::kMax) return best;
+  const float sum = best + second;
+  return std::isnan(sum) ? kNever : sum;
 }
 
 // The first index of the largest element among those not yet taken; -1 if all are taken.

@@ -172,9 +172,9 @@ enum class GroupScore {
 };
 
 // Chooses K experts for each token. score = gate(logits); choice = score + bias, -infinity if that
-// is NaN; with groups > 1 only experts of the groups_used best groups can be chosen; ties go to the
-// lower index; ids come in falling order of choice. weight = score of the chosen, divided by their
-// sum (+ 1e-20) if `normalize`, times `scale`.
+// is NaN, as is the score of a group; with groups > 1 only experts of the groups_used best groups
+// can be chosen; ties go to the lower index; ids come in falling order of choice. weight = score of
+// the chosen, divided by their sum (+ 1e-20) if `normalize`, times `scale`.
 struct RouteArgs {
   TensorView logits;   // f32 [T, N]
   TensorView bias;     // optional f32 [N]

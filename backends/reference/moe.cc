@@ -33,6 +33,10 @@ Vector Gate(Gating gating, const Vector& logits) {
   return logits;
 }
 
+double NeverIfNaN(double value) {
+  return std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
+}
+
 // The `count` candidates with the largest values, falling; the lower id first among equals.
 Ids Best(const Vector& values, Ids candidates, int64_t count) {
   std::ranges::stable_sort(candidates, [&](int64_t a, int64_t b) { return values[a] > values[b]; });
@@ -53,7 +57,7 @@ Ids Candidates(const RouteArgs& args, const Vector& choice) {
   for (int64_t g = 0; g < args.groups; ++g) {
     const bool top2 = args.groups > 1 && args.group_score == GroupScore::kTop2Sum;
     const Ids best = Best(choice, Range(g * size, (g + 1) * size), top2 ? 2 : 1);
-    scores[g] = choice[best[0]] + (top2 ? choice[best[1]] : 0.0);
+    scores[g] = NeverIfNaN(choice[best[0]] + (top2 ? choice[best[1]] : 0.0));
   }
   Ids candidates;
   for (const int64_t g : Best(scores, Range(0, args.groups), args.groups_used)) {
@@ -67,9 +71,7 @@ void RouteRow(const RouteArgs& args, const Vector& bias, int64_t t) {
   Vector logits(args.logits.dim(1));
   ReadRow(args.logits, logits, t);
   const Vector score = Gate(args.gating, logits);
-  const Vector choice = (score + bias).unaryExpr([](double value) {
-    return std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
-  });
+  const Vector choice = (score + bias).unaryExpr(&NeverIfNaN);
   const Ids chosen = Best(choice, Candidates(args, choice), args.ids.dim(1));
   Vector weights = score(chosen);
   if (args.gating == Gating::kTopKSoftmax) weights = Softmax(weights);

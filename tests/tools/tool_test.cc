@@ -40,9 +40,8 @@ TEST_F(ToolTest, PrintsHelpAndVersion) {
   EXPECT_THAT(RunTool({"--version"}).out, StartsWith("tandem "));
   const ToolResult help = RunTool({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* command :
-       {"run", "inspect", "tokenize", "perplexity", "logits", "convert", "quantize", "devices",
-        "check-device"}) {
+  for (const char* command : {"run", "inspect", "tokenize", "perplexity", "logits", "convert",
+                              "quantize", "devices", "check-device"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const ToolResult own = RunTool({command, "--help"});
     EXPECT_EQ(own.code, 0);
@@ -54,9 +53,8 @@ TEST_F(ToolTest, PrintsHelpAndVersion) {
 TEST_F(ToolTest, HasFewFlags) {
   const std::regex flag(R"(\n  (?:-\w,)?(--[a-z-]+))");
   std::set<std::string> flags;
-  for (const char* command :
-       {"run", "inspect", "tokenize", "perplexity", "logits", "convert", "quantize", "devices",
-        "check-device"}) {
+  for (const char* command : {"run", "inspect", "tokenize", "perplexity", "logits", "convert",
+                              "quantize", "devices", "check-device"}) {
     const std::string help = RunTool({command, "--help"}).out;
     for (auto f = std::sregex_iterator(help.begin(), help.end(), flag); f != std::sregex_iterator();
          ++f) {
@@ -76,7 +74,9 @@ TEST_F(ToolTest, ReportsUsageErrors) {
   ExpectError(RunTool({"run", model_, "--kq-limit", "0"}), 2, "kq-limit");
   ExpectError(RunTool({"run", model_, "--kv-type", "q9"}), 2, "q9");
   ExpectError(RunTool({"run", model_, "-p", "a", "-f", "b"}), 2, "--file");
+  ExpectError(RunTool({"run", model_, "--chat", "-f", "b"}), 2, "--file");
   ExpectError(RunTool({"run", model_, "--system", "a"}), 2, "--chat");
+  ExpectError(RunTool({"run", model_, "--threads", "513"}), 2, "513");
   ExpectError(RunTool({"inspect"}), 2, "MODEL");
 }
 
@@ -90,7 +90,7 @@ TEST_F(ToolTest, ReportsErrors) {
   ExpectError(RunTool({"run", model_, "-p", "a", "--top-p", "2"}), 1, "top");
   ExpectError(RunTool({"run", model_, "-p", "a", "--temp", "nan"}), 1, "temperature");
   ExpectError(RunTool({"run", model_, "-p", "a", "--ctx", "2000000"}), 1, "2000000");
-  ExpectError(RunTool({"run", model_, "-p", "too long", "--ctx", "2"}), 1, "context");
+  ExpectError(RunTool({"run", model_, "-p", "too long", "--ctx", "2"}), 1, "--ctx");
   ExpectError(RunTool({"run", model_, "-f", missing}), 1, missing);
   ExpectError(RunTool({"run", model_}), 1, "no prompt");
   ExpectError(RunTool({"check-device", "abacus"}), 1, "abacus");

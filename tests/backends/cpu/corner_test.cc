@@ -88,6 +88,19 @@ TEST_F(CornerTest, RouteGivesDistinctExpertsWhateverTheLogits) {
   }
 }
 
+TEST_F(CornerTest, RouteLeavesOutAGroupWhoseScoreIsNotANumber) {
+  std::vector<float> logits = {1, 2, kInfinity, -kInfinity}, weights(2);
+  std::vector<int32_t> ids(2);
+  Run(RouteArgs{.logits = F32(logits, {1, 4}),
+                .ids = I32(ids, {1, 2}),
+                .weights = F32(weights, {1, 2}),
+                .gating = Gating::kTopKSoftmax,
+                .groups = 2,
+                .groups_used = 1,
+                .group_score = GroupScore::kTop2Sum});
+  EXPECT_EQ(ids, (std::vector<int32_t>{1, 0}));
+}
+
 // A linear layer with weights of a type, at an address `shift` bytes after an aligned one.
 class LinearCorner : public CornerTest, public testing::WithParamInterface<DType> {
  protected:
