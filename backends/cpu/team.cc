@@ -21,6 +21,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(40);
 constexpr auto kStay = std::chrono::milliseconds(20);
 constexpr int kPausesPerLook = 32;
+// How long a team that ends waits for helpers that were called but have not come.
+constexpr auto kLastCall = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -52,12 +54,13 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     if (shared) Dismiss(segment);
   }
 
-  // Waits for the helpers that are here; those that were called but have not come will find the
-  // team stopped.
+  // Waits for the helpers that are here, and a while for those that were called and are on their
+  // way. Those that come even later, if oneTBB has no thread for them now, find the team stopped.
   void Stop() {
     stopped_.store(true);
     Announce();
     std::unique_lock lock(mutex_);
+    wake_.wait_for(lock, kLastCall, [this] { return helpers_ == 0; });
     wake_.wait(lock, [this] { return present_ == 0; });
   }
 
@@ -97,7 +100,11 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
       // Pairs with Enlist. oneTBB gives that order too, but race detectors do not see into it.
       (void)segments_version_.load(std::memory_order_acquire);
       std::lock_guard lock(mutex_);
-      if (stopped_.load()) return;
+      if (stopped_.load()) {
+        --helpers_;
+        wake_.notify_all();
+        return;
+      }
       ++present_;
     }
     bool failed = false;
