@@ -10,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/safetensors.h"
 
 namespace tandem {
 namespace {
@@ -284,6 +285,19 @@ TEST(EngineTest, AGoldenSplitBetweenAPluginAndTheCpu) {
   EXPECT_THAT(plan, HasSubstr("on cpu"));
   EXPECT_THAT(plan, HasSubstr("copy "));
   EXPECT_EQ(RunAlone(*split, Prompt(7, 40), 32), RunAlone(*whole, Prompt(7, 40), 32));
+
+  const auto golden = SafetensorsFile::Open(GoldenPath("deepseek_v3") + "/golden.safetensors");
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto ids = [&](const char* name) {
+    const auto data = (*golden->tensors().Get(name))->data;
+    const auto* first = reinterpret_cast<const int32_t*>(data.data());
+    return std::vector<int32_t>(first, first + data.size() / sizeof(int32_t));
+  };
+  std::vector<int32_t> prompt = ids("tokens");
+  prompt.resize(16);
+  const std::vector<int32_t> greedy = ids("greedy_after_16");
+  ASSERT_EQ(greedy.size(), 32u);
+  EXPECT_EQ(RunAlone(*split, prompt, 32), greedy);
 }
 
 }  // namespace
