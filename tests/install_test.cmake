@@ -1,5 +1,5 @@
 # Installs into an empty prefix, then builds and runs programs that know nothing but that prefix.
-# Needs -D of: BUILD_DIR SOURCE_DIR WORK_DIR MODEL_WRITER GENERATOR COMPILER FLAGS LAUNCHER
+# Needs -D of: BUILD_DIR SOURCE_DIR WORK_DIR MODEL_WRITER ENGINE_TEST GENERATOR COMPILER FLAGS LAUNCHER
 cmake_minimum_required(VERSION 3.22)
 
 function(run)
@@ -52,6 +52,8 @@ endif()
 run(${WORK_DIR}/embed/embed ${WORK_DIR}/model "Once upon a time" ${plugins} reference)
 
 run(${prefix}/bin/tandem check-device ${plugins})
+run(${CMAKE_COMMAND} -E env TANDEM_INSTALLED_PLUGIN=${plugins}
+  ${ENGINE_TEST} --gtest_filter=*AGoldenSplitBetweenAPluginAndTheCpu)
 
 # The installed tool finds the installed model, and a story does not depend on who computes it.
 foreach(device cpu ${plugins},cpu)

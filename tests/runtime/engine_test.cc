@@ -4,6 +4,7 @@
 #include <oneapi/tbb/global_control.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -273,11 +274,17 @@ TEST(EngineTest, MissingModelsAreNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("/no/such/model.gguf"));
 }
 
+// The plugin of the build, or the one that install_test built against the installed package.
+std::string PluginPath() {
+  const char* installed = std::getenv("TANDEM_INSTALLED_PLUGIN");
+  return installed != nullptr ? installed : TANDEM_PLUGIN_HALF;
+}
+
 // A backend that knows half of the ops gets those; the rest runs on the CPU.
 TEST(EngineTest, AGoldenSplitBetweenAPluginAndTheCpu) {
   const auto whole = Open("deepseek_v3", Options());
   EngineOptions options = Options();
-  options.devices = {TANDEM_PLUGIN_HALF, "cpu"};
+  options.devices = {PluginPath(), "cpu"};
   const auto split = Open("deepseek_v3", options);
   ASSERT_TRUE(whole != nullptr && split != nullptr);
   const std::string plan = split->DescribePlan(1);
