@@ -8,7 +8,7 @@ namespace {
 
 struct Allocation {
   int64_t bytes = 0;
-  int first = std::numeric_limits<int>::max(), last = -1;  // nodes, in order of execution
+  int first = std::numeric_limits<int>::max(), last = -1;  // groups of nodes, in order of execution
   int64_t offset = 0;
 
   void Use(int time) {
@@ -52,8 +52,9 @@ class Planner {
     workspaces_.resize(count);
     for (const Segment& segment : schedule_.segments) {
       for (const Transfer& transfer : segment.transfers) {
-        Use(transfer.root, transfer.from, segment.nodes.front());
-        Use(transfer.root, transfer.to, segment.nodes.front());
+        const int time = schedule_.group_of[static_cast<size_t>(segment.nodes.front())];
+        Use(transfer.root, transfer.from, time);
+        Use(transfer.root, transfer.to, time);
       }
       for (NodeId id : segment.nodes) UseNode(id, segment.device);
     }
@@ -82,12 +83,13 @@ class Planner {
 
   void UseNode(NodeId id, int device) {
     const Node& node = graph_.node(id);
-    for (ValueId root : graph_.ReadRoots(node)) Use(root, device, id);
-    for (ValueId root : graph_.WrittenRoots(node)) Use(root, device, id);
+    const int time = schedule_.group_of[static_cast<size_t>(id)];
+    for (ValueId root : graph_.ReadRoots(node)) Use(root, device, time);
+    for (ValueId root : graph_.WrittenRoots(node)) Use(root, device, time);
     const KernelArgs args = LowerNode(graph_, node, [](ValueId) { return nullptr; });
     Allocation& workspace = workspaces_[static_cast<size_t>(id)];
     workspace.bytes = devices_[static_cast<size_t>(device)]->WorkspaceBytes(args);
-    workspace.Use(id);
+    workspace.Use(time);
   }
 
   int64_t AssignDevice(size_t device) {

@@ -18,7 +18,8 @@ struct MemoryPlan {
   std::vector<int64_t> workspace_bytes;                  // for each node
 };
 
-// Values and workspaces whose lifetimes meet never share bytes. Inputs and outputs live throughout.
+// Values and workspaces whose lifetimes meet never share bytes; a lifetime is counted in groups of
+// nodes that may run at the same time. Inputs and outputs live throughout.
 MemoryPlan PlanMemory(const Graph& graph, const Schedule& schedule,
                       std::span<Device* const> devices);
 

@@ -7,6 +7,7 @@
 
 #include "backends/device/status.h"
 #include "graph/fuse.h"
+#include "graph/levels.h"
 #include "graph/verify.h"
 
 namespace tandem {
@@ -14,6 +15,7 @@ namespace tandem {
 absl::StatusOr<std::unique_ptr<Plan>> Plan::Make(Graph graph, std::vector<Device*> devices) {
   TANDEM_RETURN_IF_ERROR(Verify(graph));
   Fuse(graph);
+  SortByLevel(graph);
   auto plan = std::unique_ptr<Plan>(new Plan(std::move(graph), std::move(devices)));
   TANDEM_ASSIGN_OR_RETURN(plan->schedule_, MakeSchedule(plan->graph_, plan->devices_));
   plan->memory_ = PlanMemory(plan->graph_, plan->schedule_, plan->devices_);
@@ -67,7 +69,7 @@ absl::StatusOr<Plan::Step> Plan::MakeStep(const Segment& segment, const Addresse
     });
     const Workspace workspace = {static_cast<std::byte*>(arena) + memory_.workspace_offset[i],
                                  memory_.workspace_bytes[i]};
-    program.calls.push_back({std::move(args), workspace, node.name});
+    program.calls.push_back({std::move(args), workspace, node.name, schedule_.group_of[i]});
   }
   Device& device = *devices_[static_cast<size_t>(segment.device)];
   TANDEM_ASSIGN_OR_RETURN(step.executable, device.Prepare(std::move(program)));

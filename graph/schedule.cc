@@ -5,6 +5,7 @@
 #include <set>
 
 #include "backends/device/status.h"
+#include "graph/levels.h"
 
 namespace tandem {
 namespace {
@@ -110,6 +111,7 @@ absl::StatusOr<Schedule> MakeSchedule(const Graph& graph, std::span<Device* cons
   }
   Borders borders(graph, schedule);
   for (size_t i = 0; i < graph.nodes.size(); ++i) borders.Add(static_cast<NodeId>(i));
+  schedule.group_of = GroupIndependentNodes(graph, schedule.segments);
   return schedule;
 }
 

@@ -26,6 +26,7 @@ struct Segment {
 struct Schedule {
   std::vector<int> device_of;  // for each node
   std::vector<Segment> segments;
+  std::vector<int> group_of;  // for each node, see levels.h
 };
 
 // Places each node on the first device that supports it; nodes that share a cache go to the first

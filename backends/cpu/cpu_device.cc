@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/kernel_set.h"
+#include "backends/cpu/merge.h"
 #include "backends/cpu/team.h"
 #include "backends/device/check.h"
 #include "backends/device/host_device.h"
@@ -39,6 +41,14 @@ class CpuExecutable final : public Executable {
   std::shared_ptr<Team> team_;
   std::shared_ptr<Segment> segment_;
 };
+
+// One past the last of the calls that may run together with call `first`.
+size_t EndOfGroup(std::span<const Call> calls, size_t first) {
+  size_t last = first + 1;
+  if (calls[first].group < 0) return last;
+  while (last < calls.size() && calls[last].group == calls[first].group) ++last;
+  return last;
+}
 
 class CpuDevice final : public Device {
  public:
@@ -73,14 +83,25 @@ class CpuDevice final : public Device {
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
     TANDEM_RETURN_IF_ERROR(CheckProgram(*this, program));
     std::vector<Phase> phases;
-    for (const Call& call : program.calls) {
-      const PlanContext context = {instructions_, call.workspace};
-      std::visit([&](const auto& a) { Plan(a, context, phases); }, call.args);
+    for (size_t first = 0; first < program.calls.size();) {
+      const size_t last = EndOfGroup(program.calls, first);
+      MergePhases(PlanGroup(std::span(program.calls).subspan(first, last - first)), phases);
+      first = last;
     }
     return std::make_unique<CpuExecutable>(team_, std::move(phases));
   }
 
  private:
+  std::vector<std::vector<Phase>> PlanGroup(std::span<const Call> calls) const {
+    std::vector<std::vector<Phase>> parts;
+    SharedActivations activations;
+    for (const Call& call : calls) {
+      const PlanContext context = {instructions_, call.workspace, activations};
+      std::visit([&](const auto& a) { Plan(a, context, parts.emplace_back()); }, call.args);
+    }
+    return parts;
+  }
+
   const DeviceInfo info_;
   const InstructionSet& instructions_;
   const std::shared_ptr<Team> team_;

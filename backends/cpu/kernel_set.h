@@ -29,10 +29,27 @@ int64_t WorkspaceBytesOf(const Args&) {
   return 0;
 }
 
+// Activations that calls of one group have in common are quantised once.
+class SharedActivations {
+ public:
+  // Where the quantised rows of `x` are if a call before this one makes them; else null, and `rows`
+  // is where the calls after this one find them.
+  std::byte* Find(const TensorView& x, LiveCount live, std::byte* rows);
+
+ private:
+  struct Entry {
+    TensorView x;
+    LiveCount live;
+    std::byte* rows;
+  };
+  std::vector<Entry> entries_;
+};
+
 // What a call is planned with.
 struct PlanContext {
   const InstructionSet& instructions;
   Workspace workspace;
+  SharedActivations& activations;
 };
 
 // Appends the phases of a call.

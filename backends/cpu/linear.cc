@@ -123,7 +123,26 @@ void PlanTransposed(const LinearArgs& a, std::vector<Phase>& phases) {
       [a, decode = FindDecoder(a.w.dtype)](int64_t item) { RunTransposedBlock(a, decode, item); }));
 }
 
+Phase QuantizePhase(const LinearArgs& a, std::byte* rows) {
+  const Sizes s(a);
+  return RowPhase(s.tokens, s.groups * s.in, a.live_rows, [a, s, rows](int64_t t) {
+    for (int64_t g = 0; g < s.groups; ++g) {
+      QuantizeActivations(a.x.row<float>(t, g), s.in,
+                          rows + (t * s.groups + g) * ActivationBytes(s.in));
+    }
+  });
+}
+
 }  // namespace
+
+std::byte* SharedActivations::Find(const TensorView& x, LiveCount live, std::byte* rows) {
+  for (const Entry& e : entries_) {
+    const bool same = e.x.data == x.data && e.x.shape == x.shape && e.x.strides == x.strides;
+    if (same && e.live == live) return e.rows;
+  }
+  entries_.push_back({x, live, rows});
+  return nullptr;
+}
 
 int64_t WorkspaceBytesOf(const LinearArgs& a) {
   const Sizes s(a);
@@ -136,12 +155,9 @@ void Plan(const LinearArgs& a, const PlanContext& context, std::vector<Phase>& p
   std::byte* quantized = nullptr;
   if (QuantizesActivations(a)) {
     quantized = static_cast<std::byte*>(context.workspace.data);
-    phases.push_back(RowPhase(s.tokens, s.groups * s.in, a.live_rows, [a, s, quantized](int64_t t) {
-      for (int64_t g = 0; g < s.groups; ++g) {
-        QuantizeActivations(a.x.row<float>(t, g), s.in,
-                            quantized + (t * s.groups + g) * ActivationBytes(s.in));
-      }
-    }));
+    std::byte* shared = context.activations.Find(a.x, a.live_rows, quantized);
+    phases.push_back(shared != nullptr ? NoPhase() : QuantizePhase(a, quantized));
+    if (shared != nullptr) quantized = shared;
   }
   ProductFn* product = context.instructions.FindProduct(a.w.dtype);
   const Blocks blocks(s);

@@ -43,6 +43,11 @@ Phase ItemPhase(int chunks, Items items, Run run) {
   return phase;
 }
 
+// Nothing to do; keeps its place among the phases of other calls of a group.
+inline Phase NoPhase() {
+  return {.chunks = 1, .run = [](int) {}, .begin = [] { return 0; }};
+}
+
 // run(row) for each live row; `row_work` is the work of one.
 template <typename Run>
 Phase RowPhase(int64_t rows, int64_t row_work, LiveCount live, Run run) {

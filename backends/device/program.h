@@ -19,6 +19,9 @@ struct Call {
   KernelArgs args;
   Workspace workspace;  // at least Device::WorkspaceBytes of these arguments
   std::string name;     // of the graph's node, for messages and traces
+  // Neighbours with the same group that is not negative may run at the same time: none writes what
+  // another one reads or writes, workspaces included.
+  int group = -1;
   KernelId id() const { return GetKernelId(args); }
 };
 
