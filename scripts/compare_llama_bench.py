@@ -14,6 +14,7 @@ with -gp, and its prompts at a depth are left out.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -174,6 +175,10 @@ class LlamaCppPython:
 
     name = "llama-cpp-python"
 
+    def __init__(self):
+        if importlib.util.find_spec("llama_cpp") is None:
+            raise Failure("llama-cpp-python is not installed (pip install llama-cpp-python)")
+
     def measure(self, s: Settings) -> dict:
         command = [sys.executable, os.path.abspath(__file__), "--measure-python",
                    json.dumps(s._asdict())]
@@ -185,10 +190,8 @@ class LlamaCppPython:
 
 def measure_python(s: Settings) -> list:
     """[test, median tokens per second] of each test, measured in this process."""
-    try:
-        import llama_cpp  # pylint: disable=import-outside-toplevel
-    except ImportError as error:
-        raise Failure("llama-cpp-python is not installed (pip install llama-cpp-python)") from error
+    import llama_cpp  # pylint: disable=import-outside-toplevel
+
     tests = s.tests()
     context = max(t.depth + t.prompt + t.generated for t in tests)
     model = llama_cpp.Llama(model_path=s.model, n_ctx=context, n_batch=2048, n_threads=s.threads,

@@ -1,5 +1,6 @@
 """Tests of scripts/compare_llama_bench.py with programs that only pretend to measure."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -153,6 +154,8 @@ class CompareTest(unittest.TestCase):
         self.assertIn("no list of numbers", self.compare(*bench, "-p", "many", code=2))
         self.assertIn("required", self.compare(code=2))
         self.assertIn("are for llama-bench", self.compare("--python", "--", "-fa", "1", code=2))
+        if importlib.util.find_spec("llama_cpp") is None:
+            self.assertIn("not installed", self.compare("--python", code=1))
         echo = self.program("echo", "print('hello')")
         self.assertIn("does not look like", self.compare("--llama-bench", echo, code=1))
         self.model.unlink()
