@@ -69,13 +69,13 @@ def joined(numbers: list) -> str:
 def run(command: list) -> str:
     """The standard output of a program that must end well."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace",
+                              check=False)
     except OSError as error:
         raise Failure(f"cannot run {command[0]}: {error.strerror}") from error
     if done.returncode != 0:
         last = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-5:])
-        how = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-        raise Failure(f"{' '.join(command)} failed ({how}):\n{last}")
+        raise Failure(f"{' '.join(command)} failed (exit code {done.returncode}):\n{last}")
     return done.stdout
 
 
