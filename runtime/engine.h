@@ -40,6 +40,9 @@ struct EngineOptions {
   int64_t kq_limit = int64_t{256} << 20;  // most bytes of temporaries of attention
   DType kv_type = DType::kF16;            // f32, f16, bf16, q8_0 or q4_0
   LatentForm latent_form = LatentForm::kAuto;
+  // Use weights where their file is mapped, also where memory would hold a copy, which is faster
+  // (huge pages) but is not shared with other processes.
+  bool map_weights = false;
   bool all_logits = false;  // allow Session::Evaluate, which needs room for logits of every token
   // Called while the weights are loaded, with the part that is done, from 0 to 1.
   std::function<void(double)> progress;

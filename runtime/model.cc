@@ -48,6 +48,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Open(std::string_view path) 
   model->path_ = std::string(path);
   std::error_code error;
   const bool folder = fs::is_directory(model->path_, error);
+  model->mapped_ = true;
   TANDEM_RETURN_IF_ERROR(folder ? model->OpenFolder(model->path_) : model->OpenGguf(model->path_));
   TANDEM_RETURN_IF_ERROR(Annotate(model->Finish(), path));
   return model;

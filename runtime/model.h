@@ -38,6 +38,7 @@ class Model {
   // What a person should know: parts of the file that were not understood.
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::string& path() const { return path_; }
+  bool is_mapped() const { return mapped_; }  // the weights lie in mapped files
   // Bytes of the files, or of the weights of a model without files.
   int64_t file_bytes() const { return file_bytes_; }
 
@@ -54,6 +55,7 @@ class Model {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<std::string> warnings_;
   int64_t file_bytes_ = 0;
+  bool mapped_ = false;
 };
 
 }  // namespace tandem

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "backends/device/status.h"
 #include "backends/open_device.h"
@@ -123,6 +124,9 @@ absl::Status StepRunner::AllocateMemory() {
     address_of_[{device, name}] = nullptr;
   }
   TANDEM_RETURN_IF_ERROR(CheckMemory());
+  if (model_->is_mapped() && !options_.map_weights) {
+    TANDEM_RETURN_IF_ERROR(CopyMappedWeights());
+  }
   for (size_t d = 0; d < devices_.size(); ++d) {
     TANDEM_ASSIGN_OR_RETURN(auto arena, devices_[d]->Allocate(memory_[d].arena));
     arenas_.push_back(std::move(arena));
@@ -132,6 +136,30 @@ absl::Status StepRunner::AllocateMemory() {
     address_of_[key] = buffer->data();
     buffers_.push_back(std::move(buffer));
   }
+  return absl::OkStatus();
+}
+
+// Weights that host devices use where they are.
+HostWeights::Weights StepRunner::InPlaceWeights() const {
+  HostWeights::Weights weights;
+  for (const auto& [key, address] : address_of_) {
+    const Weight* weight = model_->weights().Find(key.second);
+    const bool host = devices_[static_cast<size_t>(key.first)]->info().host_memory;
+    if (weight != nullptr && host && weight->in_place()) weights.emplace(key.second, weight);
+  }
+  return weights;
+}
+
+// Leaves them where they are mapped if memory has no room for them beside all else.
+absl::Status StepRunner::CopyMappedWeights() {
+  const HostWeights::Weights weights = InPlaceWeights();
+  int64_t needed = HostWeights::BytesFor(weights);
+  for (const MemoryUse& use : memory_) needed += use.weights_copied + use.kv_cache + use.arena;
+  if (weights.empty() || needed > AvailableMemory()) return absl::OkStatus();
+  auto copies = HostWeights::Copy(weights, options_.threads, options_.progress);
+  if (!copies.ok()) return Annotate(copies.status(), model_->path());
+  copies_ = *std::move(copies);
+  for (MemoryUse& use : memory_) use.weights_copied += std::exchange(use.weights_mapped, 0);
   return absl::OkStatus();
 }
 
@@ -162,7 +190,7 @@ absl::Status StepRunner::LoadWeights() {
   for (const auto& [device, name] : keys) {
     TANDEM_RETURN_IF_ERROR(LoadWeight(device, name));
     done += model_->weights().Find(name)->bytes();
-    if (options_.progress)
+    if (options_.progress && copies_ == nullptr)
       options_.progress(static_cast<double>(done) / static_cast<double>(total));
   }
   return absl::OkStatus();
@@ -173,7 +201,8 @@ absl::Status StepRunner::LoadWeight(int device_index, const std::string& name) {
   Device& device = *devices_[static_cast<size_t>(device_index)];
   if (device.info().host_memory && weight.in_place()) {
     // Kernels take void* for what they only read; the mapping is read-only.
-    address_of_[{device_index, name}] = const_cast<std::byte*>(weight.parts[0].data());
+    address_of_[{device_index, name}] =
+        copies_ != nullptr ? copies_->Find(name) : const_cast<std::byte*>(weight.parts[0].data());
     return absl::OkStatus();
   }
   auto buffer = device.Allocate(weight.bytes());

@@ -10,6 +10,7 @@
 #include "graph/executor.h"
 #include "runtime/engine.h"
 #include "runtime/families/step_graph.h"
+#include "runtime/host_weights.h"
 #include "runtime/step_inputs.h"
 
 namespace tandem {
@@ -53,6 +54,8 @@ class StepRunner {
   absl::StatusOr<std::unique_ptr<Plan>> MakePlan(const StepShape& shape, bool expanded) const;
   absl::Status AllocateMemory();
   absl::Status CheckMemory() const;
+  HostWeights::Weights InPlaceWeights() const;
+  absl::Status CopyMappedWeights();
   absl::Status LoadWeights();
   absl::Status LoadWeight(int device, const std::string& name);
   absl::Status BindPlans();
@@ -74,6 +77,7 @@ class StepRunner {
   std::map<std::pair<int, std::string>, void*> address_of_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<MemoryUse> memory_;
+  std::unique_ptr<HostWeights> copies_;  // null if weights are used where they are mapped
   std::unique_ptr<Executor> executor_;
   StepInputs inputs_;
   std::vector<float> logits_;  // staging

@@ -1,5 +1,7 @@
 #include "backends/device/host_device.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -10,6 +12,7 @@ namespace tandem {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
 
 class HostBuffer final : public Buffer {
  public:
@@ -110,11 +113,15 @@ absl::StatusOr<std::unique_ptr<Buffer>> AllocateHost(int64_t bytes) {
   if (bytes < 0 || bytes > (int64_t{1} << 62)) {
     return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
   }
-  const size_t size = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
-  void* data = std::aligned_alloc(kAlignment, size);
+  // Large buffers ask for huge pages: caches are read from end to end.
+  const bool huge = bytes >= static_cast<int64_t>(2 * kHugePage);
+  const size_t alignment = huge ? kHugePage : kAlignment;
+  const size_t size = (static_cast<size_t>(bytes) + alignment) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, size);
   if (data == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for ", bytes, " bytes"));
   }
+  if (huge) madvise(data, size, MADV_HUGEPAGE);  // a hint; may be refused
   return std::make_unique<HostBuffer>(data, bytes);
 }
 
