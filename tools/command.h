@@ -32,6 +32,7 @@ Action SetUpConvert(CLI::App& app);
 Action SetUpDevices(CLI::App& app);
 Action SetUpInspect(CLI::App& app);
 Action SetUpLogits(CLI::App& app);
+Action SetUpMachine(CLI::App& app);
 Action SetUpPerplexity(CLI::App& app);
 Action SetUpQuantize(CLI::App& app);
 Action SetUpRun(CLI::App& app);

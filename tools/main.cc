@@ -27,6 +27,7 @@ constexpr Command kCommands[] = {
     {"convert", "Turn a Hugging Face folder into a GGUF file", &SetUpConvert},
     {"quantize", "Make a GGUF file smaller", &SetUpQuantize},
     {"devices", "List what models can run on", &SetUpDevices},
+    {"machine", "Measure what this machine can do at best", &SetUpMachine},
     {"check-device", "Compare a device's kernels with the reference", &SetUpCheckDevice},
 };
 

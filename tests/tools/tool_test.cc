@@ -41,7 +41,7 @@ TEST_F(ToolTest, PrintsHelpAndVersion) {
   const ToolResult help = RunTool({"--help"});
   EXPECT_EQ(help.code, 0);
   for (const char* command : {"run", "inspect", "tokenize", "perplexity", "logits", "convert",
-                              "quantize", "devices", "check-device"}) {
+                              "quantize", "devices", "check-device", "machine"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const ToolResult own = RunTool({command, "--help"});
     EXPECT_EQ(own.code, 0);
