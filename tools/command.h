@@ -35,6 +35,7 @@ Action SetUpLogits(CLI::App& app);
 Action SetUpPerplexity(CLI::App& app);
 Action SetUpQuantize(CLI::App& app);
 Action SetUpRun(CLI::App& app);
+Action SetUpSynthesize(CLI::App& app);
 Action SetUpTokenize(CLI::App& app);
 
 }  // namespace tandem
