@@ -47,3 +47,5 @@ install(FILES ${CMAKE_BINARY_DIR}/tandemConfig.cmake ${CMAKE_BINARY_DIR}/tandemC
 # The model that `tandem run` uses when no other is given, where the installed tool looks for it.
 install(FILES models/stories-iq4_nl.gguf models/README.md
   DESTINATION ${CMAKE_INSTALL_DATADIR}/tandem/models)
+# Shapes of published models, for `tandem synthesize`.
+install(DIRECTORY models/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/tandem/models)

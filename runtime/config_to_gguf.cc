@@ -29,11 +29,21 @@ class Keys {
   std::string prefix_;
 };
 
-void SetAttention(const ModelConfig& c, Keys& keys) {
+// In the split layout the plain keys describe the absorbed form, whose one KV head is the cached
+// row.
+void SetHeads(const ModelConfig& c, LatentLayout layout, Keys& keys) {
+  const bool absorbed = c.family == Family::kDeepSeek2 && layout == LatentLayout::kSplit;
   keys.Int("attention.head_count", c.heads);
-  keys.Int("attention.head_count_kv", c.kv_heads);
-  keys.Int("attention.key_length", c.head_dim);
-  keys.Int("attention.value_length", c.v_head_dim);
+  keys.Int("attention.head_count_kv", absorbed ? 1 : c.kv_heads);
+  keys.Int("attention.key_length", absorbed ? c.mla.kv_lora + c.mla.rope_dim : c.head_dim);
+  keys.Int("attention.value_length", absorbed ? c.mla.kv_lora : c.v_head_dim);
+  if (!absorbed) return;
+  keys.Int("attention.key_length_mla", c.head_dim);
+  keys.Int("attention.value_length_mla", c.v_head_dim);
+}
+
+void SetAttention(const ModelConfig& c, LatentLayout layout, Keys& keys) {
+  SetHeads(c, layout, keys);
   keys.Float("attention.layer_norm_rms_epsilon", c.rms_eps);
   if (c.family != Family::kDeepSeek2) return;
   if (c.mla.q_lora > 0) keys.Int("attention.q_lora_rank", c.mla.q_lora);
@@ -141,7 +151,7 @@ std::vector<float> RopeDivisors(const RopeConfig& rope) {
   return divisors;
 }
 
-absl::Status SetConfigKeys(const ModelConfig& c, GgufHeader& header) {
+absl::Status SetConfigKeys(const ModelConfig& c, GgufHeader& header, LatentLayout layout) {
   GgufHeader alone;
   for (GgufHeader* target : {&alone, &header}) {
     target->SetString("general.architecture", c.architecture);
@@ -151,7 +161,7 @@ absl::Status SetConfigKeys(const ModelConfig& c, GgufHeader& header) {
     keys.Int("embedding_length", c.width);
     keys.Int("feed_forward_length", c.ff);
     if (c.vocab > 0) keys.Int("vocab_size", c.vocab);
-    SetAttention(c, keys);
+    SetAttention(c, layout, keys);
     SetRope(c, keys);
     SetMoe(c, keys);
   }

@@ -53,10 +53,22 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Open(std::string_view path) 
   return model;
 }
 
+absl::StatusOr<std::shared_ptr<const Model>> Model::Assemble(ModelParts parts) {
+  auto model = std::shared_ptr<Model>(new Model());
+  model->path_ = std::move(parts.name);
+  model->memory_ = std::move(parts.memory);
+  model->config_ = std::move(parts.config);
+  model->weights_ = std::move(parts.weights);
+  for (const auto& [name, weight] : model->weights_.all()) model->file_bytes_ += weight.bytes();
+  TANDEM_RETURN_IF_ERROR(Annotate(model->Finish(), model->path_));
+  model->warnings_ = std::move(parts.warnings);
+  return model;
+}
+
 absl::Status Model::OpenGguf(const std::string& path) {
   TANDEM_ASSIGN_OR_RETURN(GgufModel opened, GgufModel::Open(path));
   auto file = std::make_shared<const GgufModel>(std::move(opened));
-  files_ = file;
+  memory_ = file;
   file_bytes_ = TotalBytes(file->tensors());
   auto config = ConfigFromGguf(file->metadata());
   if (!config.ok()) return Annotate(config.status(), path);
@@ -82,7 +94,7 @@ absl::Status Model::OpenFolder(const std::string& path) {
   config_ = *std::move(parsed);
   TANDEM_ASSIGN_OR_RETURN(SafetensorsModel opened, SafetensorsModel::Open(path));
   auto file = std::make_shared<const SafetensorsModel>(std::move(opened));
-  files_ = file;
+  memory_ = file;
   file_bytes_ = TotalBytes(file->tensors());
   auto weights = WeightsFromHuggingFace(file->tensors());
   if (!weights.ok()) return Annotate(weights.status(), path);

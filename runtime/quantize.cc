@@ -1,12 +1,8 @@
 #include "runtime/quantize.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <functional>
 #include <span>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "backends/device/quant.h"
@@ -15,6 +11,7 @@
 #include "runtime/gguf_model.h"
 #include "runtime/gguf_writer.h"
 #include "runtime/importance.h"
+#include "runtime/run_on_threads.h"
 
 namespace tandem {
 namespace {
@@ -23,23 +20,6 @@ namespace {
 constexpr int64_t kSlabElements = int64_t{32} << 20;
 // Elements that a thread takes at a time.
 constexpr int64_t kChunkElements = int64_t{64} << 10;
-constexpr int kMaxThreads = 1024;
-
-// Calls work(i) for every i below `count`, on `threads` threads of which this is one.
-void RunOnThreads(int threads, int64_t count, const std::function<void(int64_t)>& work) {
-  std::atomic<int64_t> next = 0;
-  const auto loop = [&] {
-    for (int64_t i = next++; i < count; i = next++) work(i);
-  };
-  std::vector<std::jthread> helpers;
-  const int64_t wanted = std::min<int64_t>(threads, count) - 1;
-  try {
-    while (static_cast<int64_t>(helpers.size()) < wanted) helpers.emplace_back(loop);
-  } catch (const std::system_error&) {
-    // The system gives no more threads: those that run do all the work.
-  }
-  loop();
-}
 
 // One tensor on its way from the old file to the new one.
 struct Job {
@@ -179,11 +159,6 @@ absl::Status CheckTypes(const QuantizeTypes& types) {
   for (const TensorTypeRule& rule : types.rules) asked.push_back(rule.type);
   if (std::ranges::find(asked, DType::kI32) == asked.end()) return absl::OkStatus();
   return absl::InvalidArgumentError("weights cannot become i32");
-}
-
-int ThreadCount(int asked) {
-  const int count = asked > 0 ? asked : static_cast<int>(std::thread::hardware_concurrency());
-  return std::clamp(count, 1, kMaxThreads);
 }
 
 absl::StatusOr<std::vector<TensorReport>> WriteAll(std::span<const Job> jobs,

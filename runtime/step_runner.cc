@@ -26,8 +26,10 @@ double PlanCost(const Plan& plan, int64_t keys) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<const Model> model,
-                                                               const EngineOptions& options) {
+                                                               const EngineOptions& options,
+                                                               bool keep_routing) {
   auto runner = std::unique_ptr<StepRunner>(new StepRunner(std::move(model), options));
+  runner->keep_routing_ = keep_routing;
   runner->pages_ = options.max_sessions * PagesFor(options.context);
   TANDEM_RETURN_IF_ERROR(runner->OpenDevices());
   TANDEM_RETURN_IF_ERROR(runner->MakePlans());
@@ -50,7 +52,7 @@ absl::Status StepRunner::OpenDevices() {
 
 absl::StatusOr<std::unique_ptr<Plan>> StepRunner::MakePlan(const StepShape& shape,
                                                            bool expanded) const {
-  const StepOptions step = {options_.kv_type, expanded, options_.kq_limit};
+  const StepOptions step = {options_.kv_type, expanded, options_.kq_limit, keep_routing_};
   TANDEM_ASSIGN_OR_RETURN(Graph graph,
                           BuildStepGraph(model_->config(), model_->weights(), shape, step));
   return Plan::Make(std::move(graph), device_pointers_);
@@ -239,6 +241,7 @@ absl::Status StepRunner::Run(std::span<const SequenceStep> sequences) {
         executor_->SetInput(plan, name, values.data(), static_cast<int64_t>(values.size_bytes())));
   }
   TANDEM_RETURN_IF_ERROR(executor_->Run(plan));
+  last_ = &plan;
   return ReadLogits(plan, sequences);
 }
 
@@ -257,6 +260,12 @@ absl::Status StepRunner::ReadLogits(const Plan& plan, std::span<const SequenceSt
     from += count;
   }
   return absl::OkStatus();
+}
+
+absl::Status StepRunner::ReadRouting(int64_t layer, std::span<int32_t> ids) {
+  if (last_ == nullptr) return absl::FailedPreconditionError("no step has run");
+  return executor_->GetOutput(*last_, port::Routing(layer), ids.data(),
+                              static_cast<int64_t>(ids.size_bytes()));
 }
 
 std::vector<MemoryUse> StepRunner::memory() const { return memory_; }

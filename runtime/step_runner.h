@@ -18,11 +18,17 @@ namespace tandem {
 class StepRunner {
  public:
   // Plans first; then allocates; then loads the weights. `options` with no zeros left.
+  // `keep_routing` allows ReadRouting.
   static absl::StatusOr<std::unique_ptr<StepRunner>> Create(std::shared_ptr<const Model> model,
-                                                            const EngineOptions& options);
+                                                            const EngineOptions& options,
+                                                            bool keep_routing = false);
 
   // At most micro_batch tokens and max_sessions sequences in all.
   absl::Status Run(std::span<const SequenceStep> sequences);
+
+  // The experts that `layer` chose for the first tokens of the last step, [tokens, top_k].
+  // NotFound for a layer without experts, FailedPrecondition before the first step.
+  absl::Status ReadRouting(int64_t layer, std::span<int32_t> ids);
 
   int64_t pages() const { return pages_; }
   std::vector<MemoryUse> memory() const;
@@ -58,6 +64,8 @@ class StepRunner {
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
+  bool keep_routing_ = false;
+  const Plan* last_ = nullptr;  // that ran
   int64_t pages_ = 0;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<Device*> device_pointers_;

@@ -36,6 +36,7 @@ Action SetUpMachine(CLI::App& app);
 Action SetUpPerplexity(CLI::App& app);
 Action SetUpQuantize(CLI::App& app);
 Action SetUpRun(CLI::App& app);
+Action SetUpSynthesize(CLI::App& app);
 Action SetUpTokenize(CLI::App& app);
 
 }  // namespace tandem

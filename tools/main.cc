@@ -26,6 +26,8 @@ constexpr Command kCommands[] = {
     {"logits", "Write a model's logits after each token to a file", &SetUpLogits},
     {"convert", "Turn a Hugging Face folder into a GGUF file", &SetUpConvert},
     {"quantize", "Make a GGUF file smaller", &SetUpQuantize},
+    {"synthesize", "Write a GGUF file with the shape of a model and random weights",
+     &SetUpSynthesize},
     {"devices", "List what models can run on", &SetUpDevices},
     {"machine", "Measure what this machine can do at best", &SetUpMachine},
     {"check-device", "Compare a device's kernels with the reference", &SetUpCheckDevice},

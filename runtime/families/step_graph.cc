@@ -4,6 +4,8 @@
 
 namespace tandem {
 
+std::string port::Routing(int64_t layer) { return absl::StrCat("routing.", layer); }
+
 StepGraph::StepGraph(const ModelConfig& config, const WeightMap& weights, const StepShape& shape,
                      const StepOptions& options)
     : config_(config), weights_(weights), shape_(shape), options_(options) {
@@ -24,6 +26,7 @@ StepGraph::StepGraph(const ModelConfig& config, const WeightMap& weights, const 
 }
 
 void StepGraph::EnterLayer(int64_t i) {
+  layer_ = i;
   builder_.SetScope(absl::StrCat("blk.", i));
   block_ = absl::StrCat("blk.", i, ".");
 }
@@ -122,6 +125,7 @@ ValueId StepGraph::RoutedExperts(ValueId x) {
   const int64_t n = moe.experts, f = moe.ff, e = config_.width;
   const ValueId logits = builder_.Linear(x, Weight("ffn_gate_inp.weight", {n, e}));
   const auto routing = builder_.Route(logits, OptionalWeight("exp_probs_b.bias", {n}), moe.route);
+  if (options_.keep_routing) builder_.MarkOutput(routing.ids, port::Routing(layer_));
   const ValueId down = Weight("ffn_down_exps.weight", {n, e, f});
   if (Has("ffn_gate_up_exps.weight")) {
     const ValueId both = Weight("ffn_gate_up_exps.weight", {n, 2 * f, e});

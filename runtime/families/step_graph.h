@@ -25,6 +25,7 @@ struct StepOptions {
   DType kv_type = DType::kF16;
   bool expand_latent = false;  // the expanded form of latent attention
   int64_t kq_limit = 0;        // bytes of attention's temporaries
+  bool keep_routing = false;   // make the ids of chosen experts outputs, see port::Routing
 };
 
 // Names of a step's inputs and output; all inputs are i32.
@@ -41,6 +42,9 @@ inline constexpr std::string_view kOutputRows =
     "output_rows";  // [R] tokens whose logits are wanted
 inline constexpr std::string_view kNumOutputs = "num_outputs";  // [1]
 inline constexpr std::string_view kLogits = "logits";           // out: f32 [R, V]
+// Out, if the options ask for it: the experts of each token in a layer that has experts, i32
+// [T, top_k].
+std::string Routing(int64_t layer);
 }  // namespace port
 
 // A GraphBuilder that knows the model. Wrong weights are recorded as the builder's error.
@@ -98,6 +102,7 @@ class StepGraph {
   StepShape shape_;
   StepOptions options_;
   GraphBuilder builder_;
+  int64_t layer_ = 0;
   std::string block_;                                  // "blk.3."
   std::map<std::string, ValueId, std::less<>> known_;  // weights that are in the graph
   ValueId tokens_, positions_, slots_, num_tokens_, seq_start_, kv_len_, page_table_,
