@@ -27,6 +27,7 @@ struct Command {
   Action (*set_up)(CLI::App& app);  // adds the flags to `app`
 };
 
+Action SetUpBench(CLI::App& app);
 Action SetUpCheckDevice(CLI::App& app);
 Action SetUpConvert(CLI::App& app);
 Action SetUpDevices(CLI::App& app);
