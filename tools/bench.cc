@@ -68,12 +68,13 @@ class Bench {
 
   // What the machine can do for this model on a setting's device, if that was measured.
   Ceilings CeilingsOf(const BenchSetting& setting) const {
-    const bool reference = setting.device == "reference";  // one thread of the CPU
-    const Processor* processor = machine_.Find(reference ? "cpu" : setting.device);
+    // The reference runs on one thread of the CPU.
+    const Processor* processor =
+        machine_.Find(setting.device == "reference" ? "cpu" : setting.device);
     if (processor == nullptr) return {};
-    const int threads = reference ? 1 : setting.threads;
-    return {ReadCeiling(*processor, threads),
-            MultiplyCeiling(*processor, MultiplyTypeOf(*model_.model, *processor), threads)};
+    return {
+        ReadCeiling(*processor, setting.threads),
+        MultiplyCeiling(*processor, MultiplyTypeOf(*model_.model, *processor), setting.threads)};
   }
 
   std::string Heading() const {

@@ -40,7 +40,8 @@ std::vector<BenchSetting> Settings(const BenchRequest& request, int cores) {
   std::vector<BenchSetting> settings;
   for (const std::string& device : request.devices) {
     for (const int asked : request.threads) {
-      const int threads = asked == 0 ? cores : std::min(asked, cores);
+      const int most = device == "reference" ? 1 : cores;
+      const int threads = asked == 0 ? most : std::min(asked, most);
       for (const int64_t micro_batch : request.micro_batches) {
         for (const std::string& kv_type : request.kv_types) {
           const BenchSetting setting = {device, threads, micro_batch, kv_type};

@@ -59,7 +59,8 @@ struct BenchPlan {
 };
 
 // Prompts are run by one session alone, generations by each number of `parallel`. Equal settings
-// (threads beyond `cores`, which no device uses) are run once. InvalidArgument if no test is left.
+// (threads beyond `cores`, or the one of the reference, which no device uses) are run once.
+// InvalidArgument if no test is left.
 absl::StatusOr<BenchPlan> PlanBench(const BenchRequest& request, int cores, int64_t model_context);
 
 // "cuda+cpu" as its parts.

@@ -98,8 +98,8 @@ MemoryUse TotalMemory(const std::vector<MemoryUse>& uses) {
 
 std::string TableHeader() {
   return absl::StrFormat("%-14s %8s %10s %19s %9s %9s %8s %8s %6s %-8s  %s\n", "test", "sessions",
-                         "tokens/s", "min to max", "MB/tok", "Mflop/tok", "GB/s", "Gflop/s", "of max",
-                         "bound", "device, threads, micro-batch, KV");
+                         "tokens/s", "min to max", "MB/tok", "Mflop/tok", "GB/s", "Gflop/s",
+                         "of max", "bound", "device, threads, micro-batch, KV");
 }
 
 std::string TableRow(const BenchRow& row) {

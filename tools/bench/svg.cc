@@ -98,7 +98,9 @@ std::string Curve(const Series& series, const Frame& frame, size_t index) {
                           frame.X(p.x), frame.Y(p.y), colour);
   }
   const double y = frame.top + kLine * (static_cast<double>(index) + 0.5);
-  svg += Line(kLegend, y, kLegend + 20, y, colour);
+  absl::StrAppendFormat(&svg,
+                        "<rect x=\"%.1f\" y=\"%.1f\" width=\"20\" height=\"2\" fill=\"%s\"/>\n",
+                        kLegend, y - 1, colour);
   svg += Text(kLegend + 28, y + 4, "start", series.name);
   return svg;
 }
