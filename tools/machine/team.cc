@@ -84,12 +84,24 @@ class Team {
     const auto work = Prepare(0);
     barrier_.arrive_and_wait();
     if (!status_.ok()) return;
-    int64_t turns = 1;
-    while (Round(*work, turns) < repetitions_.seconds && turns < int64_t{1} << 40) turns *= 2;
+    const int64_t turns = EnoughTurns(*work);
     for (int i = 0; i < repetitions_.count; ++i) seconds_.push_back(Round(*work, turns));
     turns_of_rates_ = turns;
     turns_ = 0;
     barrier_.arrive_and_wait();
+  }
+
+  // Turns that take the time of a repetition, by what fewer of them took.
+  int64_t EnoughTurns(const ThreadWork& work) {
+    constexpr int64_t kMost = int64_t{1} << 32;
+    int64_t turns = 1;
+    double seconds = Round(work, turns);
+    while (seconds < repetitions_.seconds / 4 && turns < kMost) {
+      turns *= 2;
+      seconds = Round(work, turns);
+    }
+    const double times = repetitions_.seconds / seconds;
+    return times > 1 ? static_cast<int64_t>(static_cast<double>(turns) * times) + 1 : turns;
   }
 
   double Round(const ThreadWork& work, int64_t turns) {
