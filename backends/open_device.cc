@@ -21,18 +21,6 @@ constexpr std::string_view kCudaPlugin = "libtandem_cuda.so";
 
 using Opened = absl::StatusOr<std::unique_ptr<Device>>;
 
-Opened OpenReference(const DeviceOptions&) { return CreateReferenceDevice(); }
-
-struct Builtin {
-  std::string_view name;
-  Opened (*open)(const DeviceOptions& options);
-};
-
-constexpr Builtin kBuiltins[] = {
-    {"cpu", &CreateCpuDevice},
-    {"reference", &OpenReference},
-};
-
 // Where plugins of our own may be: beside the program, beside the library that this code is in, and
 // in ../lib/tandem from there.
 std::vector<std::filesystem::path> PluginFolders() {
@@ -82,9 +70,9 @@ bool IsPath(std::string_view spec) {
 }  // namespace
 
 Opened OpenDevice(std::string_view spec, const DeviceOptions& options) {
-  for (const Builtin& builtin : kBuiltins) {
-    if (spec == builtin.name) return builtin.open(options);
-  }
+  if (spec == "cpu") return CreateCpuDevice(options);
+  if (spec.starts_with("cpu:")) return CreateCpuDevice(options, spec.substr(4));
+  if (spec == "reference") return CreateReferenceDevice();
   if (spec == "cuda" || spec.starts_with("cuda:")) return OpenCuda(spec.substr(4), options);
   if (IsPath(spec)) return LoadPlugin(std::string(spec), options);
   return absl::InvalidArgumentError(absl::StrCat(
@@ -92,11 +80,7 @@ Opened OpenDevice(std::string_view spec, const DeviceOptions& options) {
 }
 
 std::vector<std::string> KnownDevices() {
-  std::vector<std::string> names;
-  for (const Builtin& builtin : kBuiltins) names.emplace_back(builtin.name);
-  names.emplace_back("cuda[:N]");
-  names.emplace_back("PATH of a plugin (.so)");
-  return names;
+  return {"cpu[:avx2|:avx512]", "reference", "cuda[:N]", "PATH of a plugin (.so)"};
 }
 
 }  // namespace tandem

@@ -25,9 +25,9 @@ int64_t WorkspaceBytesOf(const AttentionArgs& args) {
   return args.expansion.present() ? ExpandedLayout(args).bytes : PagedLayout(args).bytes;
 }
 
-void Plan(const AttentionArgs& args, const Workspace& workspace, std::vector<Phase>& phases) {
-  if (args.expansion.present()) return PlanExpanded(args, workspace.data, phases);
-  PlanPaged(args, workspace.data, phases);
+void Plan(const AttentionArgs& args, const PlanContext& context, std::vector<Phase>& phases) {
+  if (args.expansion.present()) return PlanExpanded(args, context, phases);
+  PlanPaged(args, context, phases);
 }
 
 }  // namespace tandem::cpu

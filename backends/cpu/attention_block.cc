@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "backends/cpu/product.h"
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
@@ -14,90 +13,7 @@ namespace {
 using namespace simd;
 
 constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
-constexpr int64_t kVectors = kTileKeys / 8;
-
 int32_t At(const TensorView& list, int64_t i) { return static_cast<const int32_t*>(list.data)[i]; }
-
-void Scale(float* x, int64_t n, float factor) {
-  for (int64_t i = 0; i < n; i += 8) Store(x + i, Mul(Load(x + i), Set(factor)));
-}
-
-// Turns products q . k into capped scores, -inf where the row does not see the key.
-void ScaleAndMask(const AttentionArgs& a, int64_t low, int64_t high, float* scores) {
-  for (int64_t i = 0; i < kTileKeys; i += 8) {
-    F32x8 s = Mul(Load(scores + i), Set(a.scale));
-    if (a.soft_cap > 0) s = Mul(Set(a.soft_cap), Tanh(Div(s, Set(a.soft_cap))));
-    Store(scores + i, s);
-  }
-  std::fill(scores, scores + low, kNegativeInfinity);
-  std::fill(scores + high, scores + kTileKeys, kNegativeInfinity);
-}
-
-// Replaces scores by exp(score - largest) and brings the state of the row up to it.
-void UpdateRow(float* scores, const Partial& partial, int64_t r) {
-  F32x8 largest = Load(scores);
-  for (int64_t v = 1; v < kVectors; ++v) largest = Max(largest, Load(scores + 8 * v));
-  const float before = partial.largest[r];
-  const float after = std::max(before, Largest(largest));
-  if (after != before) {
-    if (partial.sum[r] != 0.0f) {
-      const float factor = Exp(before - after);
-      partial.sum[r] *= factor;
-      Scale(partial.values + r * partial.stride, partial.stride, factor);
-    }
-    partial.largest[r] = after;
-  }
-  // The maximum need not show a NaN, but the sum does. Where no score is above -inf, any finite
-  // base gives weights of 0.
-  const F32x8 base = Set(after == kNegativeInfinity ? 0.0f : after);
-  F32x8 sum = Zero();
-  for (int64_t v = 0; v < kVectors; ++v) {
-    const F32x8 weight = Exp(Sub(Load(scores + 8 * v), base));
-    Store(scores + 8 * v, weight);
-    sum = Add(sum, weight);
-  }
-  partial.sum[r] += Sum(sum);
-}
-
-// values[r] += sum_k weights[r][k] v[k] for kRows rows, 16 columns at a time; keys of the tile that
-// no row sees may never have been written.
-template <int kRows>
-void AddValues(const KeyTile& tile, const float* weights, float* values, int64_t stride) {
-  for (int64_t d = 0; d < stride; d += 16) {
-    F32x8 sums[kRows][2];
-    for (int r = 0; r < kRows; ++r) {
-      sums[r][0] = Load(values + r * stride + d);
-      sums[r][1] = Load(values + r * stride + d + 8);
-    }
-    const float* v = tile.values + d;
-    for (int64_t k = 0; k < tile.count; ++k, v += tile.value_stride) {
-      const F32x8 low = Load(v), high = Load(v + 8);
-      for (int r = 0; r < kRows; ++r) {
-        const F32x8 weight = Set(weights[r * kTileKeys + k]);
-        sums[r][0] = Fma(weight, low, sums[r][0]);
-        sums[r][1] = Fma(weight, high, sums[r][1]);
-      }
-    }
-    for (int r = 0; r < kRows; ++r) {
-      Store(values + r * stride + d, sums[r][0]);
-      Store(values + r * stride + d + 8, sums[r][1]);
-    }
-  }
-}
-
-// AddValues for the part of a tile that some of the rows sees.
-template <int kRows>
-void AddVisible(const BlockRows& rows, int64_t first, const KeyTile& tile, const float* weights,
-                const Partial& partial) {
-  const KeyRange seen = rows.Visible(first, kRows, {tile.first_key, tile.first_key + tile.count});
-  const int64_t skipped = seen.low - tile.first_key;
-  KeyTile part = tile;
-  part.count = seen.high - seen.low;
-  part.values += skipped * tile.value_stride;
-  if (part.count == 0) return;
-  AddValues<kRows>(part, weights + skipped, partial.values + first * partial.stride,
-                   partial.stride);
-}
 
 // out = out a + x b
 void Blend(float* out, float a, const float* x, float b, int64_t n) {
@@ -169,36 +85,6 @@ KeyRange BlockRows::Visible(int64_t first, int64_t n, KeyRange among) const {
   }
   if (seen.low >= seen.high) return {among.low, among.low};
   return seen;
-}
-
-void AddTile(const BlockRows& rows, const KeyTile& tile, float* scores, const Partial& partial) {
-  const AttentionArgs& a = *rows.args;
-  float* out[kBlockRows];
-  for (int64_t r = 0; r < rows.count; ++r) out[r] = scores + r * kTileKeys;
-  FindProduct(DType::kF32)({.weights = reinterpret_cast<const std::byte*>(tile.keys),
-                            .stride = tile.key_stride * static_cast<int64_t>(sizeof(float)),
-                            .rows = tile.count,
-                            .in = a.q.dim(2),
-                            .columns = rows.queries,
-                            .out = out,
-                            .count = rows.count});
-  for (int64_t r = 0; r < rows.count; ++r) {
-    const int64_t low = std::clamp<int64_t>(rows.rows[r].low - tile.first_key, 0, tile.count);
-    const int64_t high = std::clamp<int64_t>(rows.rows[r].high - tile.first_key, low, tile.count);
-    if (low == high) {
-      std::fill_n(out[r], kTileKeys, 0.0f);
-    } else {
-      ScaleAndMask(a, low, high, out[r]);
-      UpdateRow(out[r], partial, r);
-    }
-  }
-  int64_t r = 0;
-  for (; r + 4 <= rows.count; r += 4) {
-    AddVisible<4>(rows, r, tile, out[r], partial);
-  }
-  for (; r < rows.count; ++r) {
-    AddVisible<1>(rows, r, tile, out[r], partial);
-  }
 }
 
 RunningRow EmptyRow() { return {kNegativeInfinity, 0.0f}; }

@@ -65,8 +65,9 @@ struct Partial {
 // Keys [first_key, first_key + count) as floats. Those that no row sees may be anything.
 struct KeyTile {
   int64_t first_key, count;
-  const float* keys;
+  const float* keys;   // [count, Dk]; transposed: [Dk, kTileKeys]
   int64_t key_stride;  // floats
+  bool transposed;
   const float* values;
   int64_t value_stride;  // floats; rows may be read up to a multiple of kPad
 };
@@ -83,8 +84,9 @@ struct BlockRows {
   KeyRange Visible(int64_t first, int64_t n, KeyRange among) const;
 };
 
-// Adds a tile to the state. `scores` has room for [rows, kTileKeys].
-void AddTile(const BlockRows& rows, const KeyTile& tile, float* scores, const Partial& partial);
+// Adds a tile to the state; see InstructionSet. `scores` has room for [rows, kTileKeys].
+using AddTileFn = void(const BlockRows& rows, const KeyTile& tile, float* scores,
+                       const Partial& partial);
 
 // The state of one row that chunks are merged into, in order; its values are the row of `out`.
 struct RunningRow {

@@ -5,7 +5,6 @@
 
 #include "backends/cpu/attention_block.h"
 #include "backends/cpu/decode.h"
-#include "backends/cpu/product.h"
 #include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
 
@@ -13,8 +12,8 @@ namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kMostLanes = 32;
-constexpr int64_t kLatents = 16;     // expanded together
-constexpr int64_t kDecodedRows = 4;  // of k_up and v_up
+constexpr int64_t kLatents = kTileKeys;  // expanded together
+constexpr int64_t kDecodedRows = 8;      // of k_up and v_up
 constexpr int64_t kUsualBytes = 64 << 20;
 
 struct Widths {
@@ -62,7 +61,7 @@ struct Turn {
 struct Parts {
   Turn* turn;
   RunningRow* running;  // [heads, T]
-  float* keys;          // [heads, kChunkKeys, key]
+  float* keys;          // [heads, kChunkKeys, key]; transposed: [heads, tiles, key, kTileKeys]
   float* values;        // [heads, kChunkKeys, value]
   std::byte* lanes;
   int64_t bytes;
@@ -79,19 +78,23 @@ struct Parts {
   }
 };
 
-struct Plan {
+struct ExpandedPlan {
   AttentionArgs args;
   Widths widths;
   ExpandedLayout layout;
   Parts parts;
   DecodeFn* decode_latent;
+  ProductFn* product;  // of f32 rows
+  AddTileFn* add_tile;
 
-  Plan(const AttentionArgs& a, void* workspace)
+  ExpandedPlan(const AttentionArgs& a, const PlanContext& context)
       : args(a),
         widths(a),
         layout(a),
-        parts(a, layout.heads, layout.lanes, workspace),
-        decode_latent(FindDecoder(a.k.dtype)) {}
+        parts(a, layout.heads, layout.lanes, context.workspace.data),
+        decode_latent(FindDecoder(a.k.dtype)),
+        product(context.instructions.FindProduct(DType::kF32)),
+        add_tile(context.instructions.add_tile) {}
 
   Turn& turn() const { return *parts.turn; }
   Lane lane(int index) const {
@@ -109,7 +112,7 @@ struct Plan {
 };
 
 // Fills in what follows from the sequence, the group and the chunk.
-void EnterTurn(const Plan& p) {
+void EnterTurn(const ExpandedPlan& p) {
   Turn& turn = p.turn();
   const AttentionArgs& a = p.args;
   turn.done = turn.seq >= LiveSequences(a);
@@ -122,7 +125,7 @@ void EnterTurn(const Plan& p) {
   turn.keys = std::clamp<int64_t>(s.keys - turn.chunk * kChunkKeys, 0, kChunkKeys);
 }
 
-void NextTurn(const Plan& p) {
+void NextTurn(const ExpandedPlan& p) {
   Turn& turn = p.turn();
   if (++turn.chunk < turn.chunks.last) return EnterTurn(p);
   turn.chunk = 0;
@@ -134,29 +137,51 @@ void NextTurn(const Plan& p) {
   EnterTurn(p);
 }
 
-// out[c] = w column c for rows of weights of any type, in f32.
-void ProjectLatents(const std::byte* weights, const TensorView& w, const Lane& lane,
-                    ProductTile tile) {
-  const int64_t stride = w.strides[1];
-  if (!IsQuantized(w.dtype)) {
-    tile.weights = weights;
-    tile.stride = stride;
-    return FindProduct(w.dtype)(tile);
-  }
+// Decodes rows [first, first + count) of a matrix into the scratch of the lane; gives their places.
+void DecodeRows(const std::byte* weights, const TensorView& w, int64_t first, int64_t count,
+                const Lane& lane, const std::byte** rows) {
+  const int64_t width = w.shape.back();
   DecodeFn* decode = FindDecoder(w.dtype);
-  const int64_t rows = tile.rows;
+  for (int64_t r = 0; r < count; ++r) {
+    float* row = lane.weights + r * PaddedFloats(width);
+    decode(weights + (first + r) * w.strides[1], 0, width, row);
+    rows[r] = reinterpret_cast<const std::byte*>(row);
+  }
+}
+
+// out[c][r] = row r of the weights . latent c, in f32.
+void ProjectValues(const ExpandedPlan& p, const std::byte* weights, const TensorView& w,
+                   const Lane& lane, const ProductTile& tile) {
+  const std::byte* rows[kDecodedRows];
   float* out[kLatents];
-  tile.weights = reinterpret_cast<const std::byte*>(lane.weights);
-  tile.stride = PaddedFloats(tile.in) * static_cast<int64_t>(sizeof(float));
-  for (int64_t first = 0; first < rows; first += kDecodedRows) {
+  for (int64_t first = 0; first < tile.rows; first += kDecodedRows) {
     ProductTile part = tile;
-    part.rows = std::min(kDecodedRows, rows - first);
+    part.rows = std::min(kDecodedRows, tile.rows - first);
+    DecodeRows(weights, w, first, part.rows, lane, rows);
+    part.weights = rows[0];
+    part.stride = PaddedFloats(tile.in) * static_cast<int64_t>(sizeof(float));
     part.out = out;
-    for (int64_t r = 0; r < part.rows; ++r) {
-      decode(weights + (first + r) * stride, 0, tile.in, lane.weights + r * PaddedFloats(tile.in));
-    }
     for (int64_t c = 0; c < tile.count; ++c) out[c] = tile.out[c] + first;
-    FindProduct(DType::kF32)(part);
+    p.product(part);
+  }
+}
+
+// keys[r][c] = row r of the weights . latent c, [rows][kTileKeys], in f32.
+void ProjectKeys(const ExpandedPlan& p, const std::byte* weights, const TensorView& w,
+                 const Lane& lane, int64_t count, float* keys) {
+  const std::byte* rows[kDecodedRows];
+  float* out[kDecodedRows];
+  for (int64_t first = 0; first < w.dim(1); first += kDecodedRows) {
+    const int64_t part = std::min(kDecodedRows, w.dim(1) - first);
+    DecodeRows(weights, w, first, part, lane, rows);
+    for (int64_t r = 0; r < part; ++r) out[r] = keys + (first + r) * kTileKeys;
+    p.product({.weights = reinterpret_cast<const std::byte*>(lane.latents),
+               .stride = p.widths.latent_stride() * static_cast<int64_t>(sizeof(float)),
+               .rows = count,
+               .in = p.widths.latent,
+               .columns = rows,
+               .out = out,
+               .count = part});
   }
 }
 
@@ -180,13 +205,14 @@ void ProjectTransposed(const std::byte* weights, const TensorView& w, const Lane
   }
 }
 
-// Expands kLatents keys of the chunk for one head.
-void Expand(const Plan& p, int64_t item, const Lane& lane) {
+// Expands the keys of one tile of the chunk for one head.
+void Expand(const ExpandedPlan& p, int64_t item, const Lane& lane) {
   const AttentionArgs& a = p.args;
   const Turn& turn = p.turn();
   const Widths& w = p.widths;
   const int64_t head = item / p.key_tiles(), first = item % p.key_tiles() * kLatents;
   const int64_t count = std::min(kLatents, turn.keys - first);
+  float* tile_keys = p.Keys(head, first);
   const std::byte* columns[kLatents];
   float *keys[kLatents], *values[kLatents];
   for (int64_t c = 0; c < count; ++c) {
@@ -194,9 +220,15 @@ void Expand(const Plan& p, int64_t item, const Lane& lane) {
     const int64_t key = turn.chunk * kChunkKeys + first + c;
     p.decode_latent(KeyRow(a, a.k, turn.seq, key, 0), 0, w.row, latent);
     columns[c] = reinterpret_cast<const std::byte*>(latent);
-    keys[c] = p.Keys(head, first + c);
+    keys[c] = tile_keys + c * w.key_stride();
     values[c] = p.Values(head, first + c);
-    std::copy_n(latent + w.latent, w.row - w.latent, keys[c] + w.plain);
+    const int64_t rotated = w.row - w.latent;
+    if (a.expansion.k_transposed) {
+      std::copy_n(latent + w.latent, rotated, keys[c] + w.plain);
+      continue;
+    }
+    float* to = tile_keys + w.plain * kTileKeys + c;
+    for (int64_t i = 0; i < rotated; ++i) to[i * kTileKeys] = latent[w.latent + i];
   }
   ProductTile tile = {
       .rows = w.plain, .in = w.latent, .columns = columns, .out = keys, .count = count};
@@ -205,15 +237,15 @@ void Expand(const Plan& p, int64_t item, const Lane& lane) {
   if (e.k_transposed) {
     ProjectTransposed(e.k_up.row(h), e.k_up, lane, tile);
   } else {
-    ProjectLatents(e.k_up.row(h), e.k_up, lane, tile);
+    ProjectKeys(p, e.k_up.row(h), e.k_up, lane, count, tile_keys);
   }
   tile.rows = w.value;
   tile.out = values;
-  ProjectLatents(e.v_up.row(h), e.v_up, lane, tile);
+  ProjectValues(p, e.v_up.row(h), e.v_up, lane, tile);
 }
 
 // One chunk of keys for a block of tokens of one head.
-void Attend(const Plan& p, int64_t item, const Lane& lane) {
+void Attend(const ExpandedPlan& p, int64_t item, const Lane& lane) {
   const AttentionArgs& a = p.args;
   const Turn& turn = p.turn();
   const int64_t head = item / p.row_blocks(), first = item % p.row_blocks() * kBlockRows;
@@ -231,10 +263,16 @@ void Attend(const Plan& p, int64_t item, const Lane& lane) {
     const int64_t first_key = turn.chunk * kChunkKeys + key;
     const KeyRange seen = rows.Visible(0, rows.count, {first_key, first_key + count});
     if (seen.low == seen.high) continue;
-    AddTile(rows,
-            {first_key, count, p.Keys(head, key), p.widths.key_stride(), p.Values(head, key),
-             p.widths.value_stride()},
-            lane.scores, partial);
+    const bool transposed = !a.expansion.k_transposed;
+    p.add_tile(rows,
+               {.first_key = first_key,
+                .count = count,
+                .keys = p.Keys(head, key),
+                .key_stride = transposed ? kTileKeys : p.widths.key_stride(),
+                .transposed = transposed,
+                .values = p.Values(head, key),
+                .value_stride = p.widths.value_stride()},
+               lane.scores, partial);
   }
   const bool last = turn.chunk + 1 >= turn.chunks.last;
   for (int64_t r = 0; r < rows.count; ++r) {
@@ -245,7 +283,7 @@ void Attend(const Plan& p, int64_t item, const Lane& lane) {
 
 // Chunks of a phase: each lane takes every n-th of `items`.
 template <typename Items, typename Do>
-Phase LanePhase(const std::shared_ptr<const Plan>& plan, Items items, Do work) {
+Phase LanePhase(const std::shared_ptr<const ExpandedPlan>& plan, Items items, Do work) {
   auto lanes = [plan, items] {
     return static_cast<int>(std::min<int64_t>(items(*plan), plan->layout.lanes));
   };
@@ -275,19 +313,21 @@ ExpandedLayout::ExpandedLayout(const AttentionArgs& a) {
   bytes = Parts(a, heads, lanes, nullptr).bytes;
 }
 
-void PlanExpanded(const AttentionArgs& a, void* workspace, std::vector<Phase>& phases) {
-  const auto plan = std::make_shared<const Plan>(a, workspace);
+void PlanExpanded(const AttentionArgs& a, const PlanContext& context, std::vector<Phase>& phases) {
+  const auto plan = std::make_shared<const ExpandedPlan>(a, context);
   phases.push_back({.chunks = 1, .begin = [plan] {
                       plan->turn() = {};
                       EnterTurn(*plan);
                       return 0;
                     }});
   phases.push_back(LanePhase(
-      plan, [](const Plan& p) { return p.turn().done ? 0 : p.turn().heads * p.key_tiles(); },
-      [](const Plan& p, int64_t item, const Lane& lane) { Expand(p, item, lane); }));
+      plan,
+      [](const ExpandedPlan& p) { return p.turn().done ? 0 : p.turn().heads * p.key_tiles(); },
+      [](const ExpandedPlan& p, int64_t item, const Lane& lane) { Expand(p, item, lane); }));
   Phase attend = LanePhase(
-      plan, [](const Plan& p) { return p.turn().done ? 0 : p.turn().heads * p.row_blocks(); },
-      [](const Plan& p, int64_t item, const Lane& lane) { Attend(p, item, lane); });
+      plan,
+      [](const ExpandedPlan& p) { return p.turn().done ? 0 : p.turn().heads * p.row_blocks(); },
+      [](const ExpandedPlan& p, int64_t item, const Lane& lane) { Attend(p, item, lane); });
   attend.again = [plan] {
     if (!plan->turn().done) NextTurn(*plan);
     return !plan->turn().done;

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "backends/cpu/phase.h"
+#include "backends/cpu/kernel_set.h"
 #include "backends/device/kernels.h"
 
 namespace tandem::cpu {
@@ -19,6 +19,7 @@ struct ExpandedLayout {
   explicit ExpandedLayout(const AttentionArgs& args);
 };
 
-void PlanExpanded(const AttentionArgs& args, void* workspace, std::vector<Phase>& phases);
+void PlanExpanded(const AttentionArgs& args, const PlanContext& context,
+                  std::vector<Phase>& phases);
 
 }  // namespace tandem::cpu

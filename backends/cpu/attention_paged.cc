@@ -67,29 +67,31 @@ struct Parts {
   }
 };
 
-struct Plan {
+struct PagedPlan {
   AttentionArgs args;
   PagedLayout layout;
   Parts parts;
   DecodeFn* decode_key;
   DecodeFn* decode_value;
+  AddTileFn* add_tile;
 
-  Plan(const AttentionArgs& a, void* workspace)
+  PagedPlan(const AttentionArgs& a, const PlanContext& context)
       : args(a),
         layout(a),
-        parts(a, layout, workspace),
+        parts(a, layout, context.workspace.data),
         decode_key(FindDecoder(a.k.dtype)),
-        decode_value(a.v.present() ? FindDecoder(a.v.dtype) : nullptr) {}
+        decode_value(a.v.present() ? FindDecoder(a.v.dtype) : nullptr),
+        add_tile(context.instructions.add_tile) {}
 
   int64_t heads_per_key() const { return args.q.dim(1) / args.k.dim(2); }
   Run& run() const { return *parts.run; }
 };
 
-int64_t BlocksOfHead(const Plan& p, int64_t seq, int64_t block_rows) {
+int64_t BlocksOfHead(const PagedPlan& p, int64_t seq, int64_t block_rows) {
   return CeilDiv(GetSequence(p.args, seq).tokens * p.heads_per_key(), block_rows);
 }
 
-QueryBlock FindQueryBlock(const Plan& p, int64_t index) {
+QueryBlock FindQueryBlock(const PagedPlan& p, int64_t index) {
   const int64_t rows_in_block = p.run().block_rows, kv_heads = p.args.k.dim(2);
   int64_t seq = 0;
   for (;; ++seq) {
@@ -111,7 +113,7 @@ struct Counts {
   int64_t blocks = 0, items = 0, work = 0;
 };
 
-Counts CountItems(const Plan& p, int64_t block_rows) {
+Counts CountItems(const PagedPlan& p, int64_t block_rows) {
   p.run().block_rows = block_rows;
   Counts counts;
   for (int64_t s = 0; s < LiveSequences(p.args); ++s) {
@@ -129,7 +131,7 @@ Counts CountItems(const Plan& p, int64_t block_rows) {
 }
 
 // Chooses how this run is cut. The result does not depend on it, only the time.
-int StartRun(const Plan& p) {
+int StartRun(const PagedPlan& p) {
   Run& run = p.run();
   int64_t block_rows = p.layout.block_rows;
   Counts counts = CountItems(p, block_rows);
@@ -147,7 +149,7 @@ int StartRun(const Plan& p) {
 }
 
 // A tile in the scratch of a lane.
-KeyTile LaneTile(const Plan& p, const Lane& lane) {
+KeyTile LaneTile(const PagedPlan& p, const Lane& lane) {
   KeyTile tile = {.keys = lane.keys,
                   .key_stride = PaddedFloats(p.args.q.dim(2)),
                   .values = lane.values,
@@ -160,7 +162,7 @@ KeyTile LaneTile(const Plan& p, const Lane& lane) {
 }
 
 // Decodes the keys that are seen; `first` is the first of the tile.
-void LoadKeys(const Plan& p, const QueryBlock& block, KeyRange seen, int64_t first,
+void LoadKeys(const PagedPlan& p, const QueryBlock& block, KeyRange seen, int64_t first,
               const Lane& lane) {
   const AttentionArgs& a = p.args;
   const int64_t key_width = a.q.dim(2), value_width = a.out.dim(2);
@@ -174,7 +176,7 @@ void LoadKeys(const Plan& p, const QueryBlock& block, KeyRange seen, int64_t fir
   }
 }
 
-void ComputeChunk(const Plan& p, const QueryBlock& block, const BlockRows& rows, int64_t chunk,
+void ComputeChunk(const PagedPlan& p, const QueryBlock& block, const BlockRows& rows, int64_t chunk,
                   const Lane& lane, const Partial& partial) {
   partial.Clear(rows.count);
   const int64_t begin = chunk * kChunkKeys;
@@ -187,11 +189,11 @@ void ComputeChunk(const Plan& p, const QueryBlock& block, const BlockRows& rows,
     tile.first_key = key;
     tile.count = count;
     LoadKeys(p, block, seen, key, lane);
-    AddTile(rows, tile, lane.scores, partial);
+    p.add_tile(rows, tile, lane.scores, partial);
   }
 }
 
-void ComputeBlock(const Plan& p, int64_t index, const Lane& lane) {
+void ComputeBlock(const PagedPlan& p, int64_t index, const Lane& lane) {
   const QueryBlock block = FindQueryBlock(p, index);
   const BlockRows rows(p.args, block);
   const ChunkRange chunks = VisibleChunks(p.args, block);
@@ -208,12 +210,12 @@ void ComputeBlock(const Plan& p, int64_t index, const Lane& lane) {
   for (int64_t r = 0; r < rows.count; ++r) FinishRow(p.args, rows.rows[r], running[r]);
 }
 
-Partial Slot(const Plan& p, int64_t index) {
+Partial Slot(const PagedPlan& p, int64_t index) {
   return Partial::At(p.parts.slots + index * SlotFloats(p.args, p.layout.block_rows),
                      p.layout.block_rows, PaddedFloats(p.args.out.dim(2)));
 }
 
-void ComputeItem(const Plan& p, int64_t item, const Lane& lane) {
+void ComputeItem(const PagedPlan& p, int64_t item, const Lane& lane) {
   int64_t left = item, index = 0;
   QueryBlock block = FindQueryBlock(p, index);
   ChunkRange chunks = VisibleChunks(p.args, block);
@@ -226,7 +228,7 @@ void ComputeItem(const Plan& p, int64_t item, const Lane& lane) {
                Slot(p, item - p.run().first));
 }
 
-void RunLane(const Plan& p, int lane_index) {
+void RunLane(const PagedPlan& p, int lane_index) {
   const Run& run = p.run();
   Carver carver(p.parts.lanes + lane_index * LaneBytes(p.args, p.layout.block_rows));
   const Lane lane(p.args, p.layout.block_rows, carver);
@@ -243,7 +245,7 @@ void RunLane(const Plan& p, int lane_index) {
 }
 
 // Merges the partial results of this round into the rows of one block.
-void MergeBlock(const Plan& p, int64_t index) {
+void MergeBlock(const PagedPlan& p, int64_t index) {
   const Run& run = p.run();
   int64_t first_item = 0;
   for (int64_t b = 0; b < index; ++b) {
@@ -296,8 +298,8 @@ PagedLayout::PagedLayout(const AttentionArgs& a) {
   bytes = Parts(a, *this, nullptr).bytes;
 }
 
-void PlanPaged(const AttentionArgs& a, void* workspace, std::vector<Phase>& phases) {
-  const auto plan = std::make_shared<const Plan>(a, workspace);
+void PlanPaged(const AttentionArgs& a, const PlanContext& context, std::vector<Phase>& phases) {
+  const auto plan = std::make_shared<const PagedPlan>(a, context);
   const int lanes = static_cast<int>(plan->layout.lanes);
   // The first round, and for runs that are split: later rounds, and the merge after each of them.
   phases.push_back({.chunks = lanes,

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "backends/cpu/phase.h"
+#include "backends/cpu/kernel_set.h"
 #include "backends/device/kernels.h"
 
 namespace tandem::cpu {
@@ -20,6 +20,6 @@ struct PagedLayout {
   explicit PagedLayout(const AttentionArgs& args);
 };
 
-void PlanPaged(const AttentionArgs& args, void* workspace, std::vector<Phase>& phases);
+void PlanPaged(const AttentionArgs& args, const PlanContext& context, std::vector<Phase>& phases);
 
 }  // namespace tandem::cpu

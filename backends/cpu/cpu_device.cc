@@ -42,8 +42,8 @@ class CpuExecutable final : public Executable {
 
 class CpuDevice final : public Device {
  public:
-  CpuDevice(DeviceInfo info, std::shared_ptr<Team> team)
-      : info_(std::move(info)), team_(std::move(team)) {}
+  CpuDevice(DeviceInfo info, const InstructionSet& instructions, std::shared_ptr<Team> team)
+      : info_(std::move(info)), instructions_(instructions), team_(std::move(team)) {}
 
   const DeviceInfo& info() const override { return info_; }
 
@@ -74,26 +74,36 @@ class CpuDevice final : public Device {
     TANDEM_RETURN_IF_ERROR(CheckProgram(*this, program));
     std::vector<Phase> phases;
     for (const Call& call : program.calls) {
-      std::visit([&](const auto& a) { Plan(a, call.workspace, phases); }, call.args);
+      const PlanContext context = {instructions_, call.workspace};
+      std::visit([&](const auto& a) { Plan(a, context, phases); }, call.args);
     }
     return std::make_unique<CpuExecutable>(team_, std::move(phases));
   }
 
  private:
   const DeviceInfo info_;
+  const InstructionSet& instructions_;
   const std::shared_ptr<Team> team_;
 };
 
-// The instructions that the kernels need and this CPU lacks, as in "AVX2, FMA".
-std::string MissingInstructions() {
-  std::string missing;
-  auto need = [&missing](bool present, const char* name) {
-    if (!present) absl::StrAppend(&missing, missing.empty() ? "" : ", ", name);
-  };
-  need(__builtin_cpu_supports("avx2"), "AVX2");
-  need(__builtin_cpu_supports("fma"), "FMA");
-  need(__builtin_cpu_supports("f16c"), "F16C");
-  return missing;
+// The newest set that this processor has, or the one asked for.
+absl::StatusOr<const InstructionSet*> ChooseInstructions(std::string_view wanted) {
+  const InstructionSet* chosen = nullptr;
+  std::string known;
+  bool named = wanted.empty();
+  for (const InstructionSet& set : InstructionSets()) {
+    absl::StrAppend(&known, known.empty() ? "" : ", ", Text(set.name));
+    named |= set.name == wanted;
+    if (set.is_present() && (wanted.empty() || set.name == wanted)) chosen = &set;
+  }
+  if (chosen != nullptr) return chosen;
+  if (!named) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cpu: there is no instruction set ", Text(wanted), "; known are ", known));
+  }
+  const InstructionSet& least = InstructionSets().front();
+  return absl::UnimplementedError(
+      absl::StrCat("cpu: this processor lacks ", Text(wanted.empty() ? least.name : wanted)));
 }
 
 int64_t SystemMemory() {
@@ -106,11 +116,10 @@ int64_t SystemMemory() {
 
 namespace tandem {
 
-absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& options) {
+absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& options,
+                                                        std::string_view wanted) {
   using namespace cpu;
-  if (const std::string missing = MissingInstructions(); !missing.empty()) {
-    return absl::UnimplementedError(absl::StrCat("cpu: this processor lacks ", missing));
-  }
+  TANDEM_ASSIGN_OR_RETURN(const InstructionSet* instructions, ChooseInstructions(wanted));
   if (options.threads < 0 || options.threads > kMostThreads) {
     return absl::InvalidArgumentError(
         absl::StrCat("cpu: threads = ", options.threads, " is not in [0, ", kMostThreads, "]"));
@@ -120,10 +129,11 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& opt
   try {
     auto team = std::make_shared<Team>(TeamOptions{.threads = threads});
     DeviceInfo info = {.name = "cpu",
-                       .description = absl::StrCat("AVX2, ", team->threads(), " threads"),
+                       .description = absl::StrCat(Text(instructions->description), ", ",
+                                                   team->threads(), " threads"),
                        .host_memory = true,
                        .memory_bytes = SystemMemory()};
-    return std::make_unique<CpuDevice>(std::move(info), std::move(team));
+    return std::make_unique<CpuDevice>(std::move(info), *instructions, std::move(team));
   } catch (const std::exception& error) {
     return absl::ResourceExhaustedError(absl::StrCat("cpu: no threads: ", error.what()));
   }

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
+#include "backends/cpu/activations.h"
 #include "backends/cpu/kernel_set.h"
 #include "backends/cpu/product.h"
 #include "backends/cpu/simd.h"
@@ -9,15 +11,15 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr int64_t kRows = 32;  // of weights in an item; whole groups of the hidden row
+constexpr int64_t kRows = kTileRows;  // of weights in an item; a group of the hidden row
+static_assert(kRows == ActivationSpan::kGroup);
 
-// A choice is one (token, expert) pair; its hidden row and its result live at its place in the list
-// of choices sorted by expert.
+// A choice is one (token, expert) pair; its hidden row lives at its place in the list of choices
+// sorted by expert.
 struct Sorted {
   int32_t* start;        // [N + 1]: places of each expert
   int32_t* block_start;  // [N + 1]: blocks of up to kTileColumns places of each expert
   int32_t* choice;       // [T K]: t K + i at each place
-  int32_t* place;        // [T K]: of each choice, -1 if it has no expert
 };
 
 struct Layout {
@@ -27,7 +29,6 @@ struct Layout {
   Sorted sorted;
   std::byte* x = nullptr;
   std::byte* hidden_rows = nullptr;
-  float* results = nullptr;  // [T K, E]
   int64_t bytes = 0;
 
   Layout(const ExpertsArgs& a, void* data)
@@ -39,14 +40,13 @@ struct Layout {
         used(a.ids.dim(1)),
         quantizes_x(IsQuantized(a.gate.dtype) || IsQuantized(a.up.dtype)),
         quantizes_hidden(IsQuantized(a.down.dtype)),
-        x_bytes(quantizes_x ? QuantizedRow::Bytes(embed) : 0),
-        hidden_bytes(quantizes_hidden ? QuantizedRow::Bytes(hidden) : AlignUp(4 * hidden)) {
+        x_bytes(quantizes_x ? ActivationBytes(embed) : 0),
+        hidden_bytes(quantizes_hidden ? ActivationBytes(hidden) : AlignUp(4 * hidden)) {
     Carver carver(data);
     sorted = {carver.Take<int32_t>(experts + 1), carver.Take<int32_t>(experts + 1),
-              carver.Take<int32_t>(choices), carver.Take<int32_t>(choices)};
+              carver.Take<int32_t>(choices)};
     x = carver.Take<std::byte>(tokens * x_bytes);
     hidden_rows = carver.Take<std::byte>(choices * hidden_bytes);
-    results = carver.Take<float>(choices * embed);
     bytes = carver.bytes();
   }
 
@@ -75,9 +75,7 @@ void SortChoices(const ExpertsArgs& a, const Layout& l) {
   }
   // start[e] runs to the end of e while places are given out, then moves back.
   for (int64_t c = 0; c < live; ++c) {
-    const int64_t e = expert_of(c);
-    s.place[c] = e < 0 ? -1 : s.start[e]++;
-    if (e >= 0) s.choice[s.place[c]] = static_cast<int32_t>(c);
+    if (const int64_t e = expert_of(c); e >= 0) s.choice[s.start[e]++] = static_cast<int32_t>(c);
   }
   for (int64_t e = l.experts; e > 0; --e) s.start[e] = s.start[e - 1];
   s.start[0] = 0;
@@ -95,86 +93,110 @@ Block FindBlock(const Layout& l, int64_t index) {
   return {expert, first, std::min(kTileColumns, l.sorted.start[expert + 1] - first)};
 }
 
-// Products of one matrix with the tokens of a block, [count][kRows].
-void Project(const Layout& l, const TensorView& w, const ProductTile& shape, const ExpertsArgs& a,
-             const Block& block, float* to) {
+struct Experts {
+  ExpertsArgs args;
+  Layout layout;
+  ProductFn *gate, *up, *down;
+
+  Experts(const ExpertsArgs& a, const InstructionSet& set, void* data)
+      : args(a),
+        layout(a, data),
+        gate(set.FindProduct(a.gate.dtype)),
+        up(set.FindProduct(a.up.dtype)),
+        down(set.FindProduct(a.down.dtype)) {}
+
+  int64_t TokenAt(int64_t place) const { return layout.sorted.choice[place] / layout.used; }
+  std::byte* HiddenRow(int64_t place) const {
+    return layout.hidden_rows + place * layout.hidden_bytes;
+  }
+};
+
+// Products of `rows` rows of one matrix with the tokens of a block, [count][kRows].
+void Project(const Experts& p, const TensorView& w, ProductFn* product, const Block& block,
+             int64_t row, float* to) {
+  const Layout& l = p.layout;
   const std::byte* columns[kTileColumns];
   float* out[kTileColumns];
   for (int64_t c = 0; c < block.count; ++c) {
-    const int64_t token = l.sorted.choice[block.first + c] / l.used;
-    columns[c] = IsQuantized(w.dtype) ? l.x + token * l.x_bytes : a.x.row(token);
+    const int64_t token = p.TokenAt(block.first + c);
+    columns[c] = IsQuantized(w.dtype) ? l.x + token * l.x_bytes : p.args.x.row(token);
     out[c] = to + c * kRows;
   }
-  ProductTile tile = shape;
-  tile.columns = columns;
-  tile.out = out;
-  FindProduct(w.dtype)(tile);
+  product({.weights = w.row(block.expert, row),
+           .stride = w.strides[1],
+           .rows = std::min(kRows, l.hidden - row),
+           .in = l.embed,
+           .columns = columns,
+           .out = out,
+           .count = block.count});
 }
 
 // kRows rows of gate and up for a block of places: hidden = silu(gate) * up.
-void RunHidden(const ExpertsArgs& a, const Layout& l, int64_t item) {
+void RunHidden(const Experts& p, int64_t item) {
+  const Layout& l = p.layout;
   const int64_t row_blocks = CeilDiv(l.hidden, kRows);
   const Block block = FindBlock(l, item / row_blocks);
   const int64_t row = item % row_blocks * kRows;
   const int64_t rows = std::min(kRows, l.hidden - row);
   alignas(32) float gate[kTileColumns * kRows], up[kTileColumns * kRows];
-  auto tile_of = [&](const TensorView& w) {
-    return ProductTile{.weights = w.row(block.expert, row),
-                       .stride = w.strides[1],
-                       .rows = rows,
-                       .in = l.embed,
-                       .count = block.count};
-  };
-  Project(l, a.gate, tile_of(a.gate), a, block, gate);
-  Project(l, a.up, tile_of(a.up), a, block, up);
+  Project(p, p.args.gate, p.gate, block, row, gate);
+  Project(p, p.args.up, p.up, block, row, up);
   for (int64_t c = 0; c < block.count; ++c) {
     float* g = gate + c * kRows;
     for (int64_t i = rows; i < kRows; ++i) g[i] = up[c * kRows + i] = 0.0f;
     for (int64_t i = 0; i < kRows; i += 8) {
       simd::Store(g + i, simd::Mul(simd::Silu(simd::Load(g + i)), simd::Load(up + c * kRows + i)));
     }
-    std::byte* to = l.hidden_rows + (block.first + c) * l.hidden_bytes;
+    std::byte* to = p.HiddenRow(block.first + c);
     if (l.quantizes_hidden) {
-      QuantizeGroups(g, row / 32, row / 32 + 1, l.hidden, to);
+      QuantizeGroups(g, row / kRows, row / kRows + 1, l.hidden, to);
     } else {
       std::memcpy(to + 4 * row, g, static_cast<size_t>(rows) * sizeof(float));
     }
   }
 }
 
-void RunDown(const ExpertsArgs& a, const Layout& l, int64_t item) {
-  const int64_t row_blocks = CeilDiv(l.embed, kRows);
-  const Block block = FindBlock(l, item / row_blocks);
-  const int64_t row = item % row_blocks * kRows;
-  const std::byte* columns[kTileColumns];
-  float* out[kTileColumns];
-  for (int64_t c = 0; c < block.count; ++c) {
-    columns[c] = l.hidden_rows + (block.first + c) * l.hidden_bytes;
-    out[c] = l.results + (block.first + c) * l.embed + row;
+// out[t] += weight * result, for `rows` rows of the results of a block.
+void AddResults(const Experts& p, const Block& block, int64_t row, int64_t rows,
+                const float* results) {
+  for (int64_t c = 0; c < block.count; ++c, results += kRows) {
+    const int64_t choice = p.layout.sorted.choice[block.first + c];
+    const int64_t token = choice / p.layout.used;
+    const float weight = p.args.weights.row<float>(token)[choice % p.layout.used];
+    float* out = p.args.out.row<float>(token) + row;
+    int64_t i = 0;
+    for (; i + 8 <= rows; i += 8) {
+      const simd::F32x8 sum = simd::Load(out + i);
+      simd::Store(out + i, simd::Fma(simd::Set(weight), simd::Load(results + i), sum));
+    }
+    for (; i < rows; ++i) out[i] = __builtin_fmaf(weight, results[i], out[i]);
   }
-  FindProduct(a.down.dtype)({.weights = a.down.row(block.expert, row),
-                             .stride = a.down.strides[1],
-                             .rows = std::min(kRows, l.embed - row),
-                             .in = l.hidden,
-                             .columns = columns,
-                             .out = out,
-                             .count = block.count});
 }
 
-void Combine(const ExpertsArgs& a, const Layout& l, int64_t token) {
-  float* out = a.out.row<float>(token);
-  std::fill_n(out, l.embed, 0.0f);
-  for (int64_t i = 0; i < l.used; ++i) {
-    const int32_t place = l.sorted.place[token * l.used + i];
-    if (place < 0) continue;
-    const float* result = l.results + place * l.embed;
-    const float weight = a.weights.row<float>(token)[i];
-    int64_t e = 0;
-    for (; e + 8 <= l.embed; e += 8) {
-      const simd::F32x8 sum = simd::Load(out + e);
-      simd::Store(out + e, simd::Fma(simd::Set(weight), simd::Load(result + e), sum));
+// kRows elements of all tokens: the experts one after the other, so that nobody else adds to them.
+void RunDown(const Experts& p, int64_t item) {
+  const Layout& l = p.layout;
+  const int64_t row = item * kRows, rows = std::min(kRows, l.embed - row);
+  for (int64_t t = 0; t < LiveRows(p.args.live_rows, l.tokens); ++t) {
+    std::fill_n(p.args.out.row<float>(t) + row, rows, 0.0f);
+  }
+  alignas(32) float results[kTileColumns * kRows];
+  const std::byte* columns[kTileColumns];
+  float* out[kTileColumns];
+  for (int64_t b = 0; b < l.blocks(); ++b) {
+    const Block block = FindBlock(l, b);
+    for (int64_t c = 0; c < block.count; ++c) {
+      columns[c] = p.HiddenRow(block.first + c);
+      out[c] = results + c * kRows;
     }
-    for (; e < l.embed; ++e) out[e] = __builtin_fmaf(weight, result[e], out[e]);
+    p.down({.weights = p.args.down.row(block.expert, row),
+            .stride = p.args.down.strides[1],
+            .rows = rows,
+            .in = l.hidden,
+            .columns = columns,
+            .out = out,
+            .count = block.count});
+    AddResults(p, block, row, rows, results);
   }
 }
 
@@ -182,22 +204,24 @@ void Combine(const ExpertsArgs& a, const Layout& l, int64_t token) {
 
 int64_t WorkspaceBytesOf(const ExpertsArgs& a) { return Layout(a, nullptr).bytes; }
 
-void Plan(const ExpertsArgs& a, const Workspace& workspace, std::vector<Phase>& phases) {
-  const Layout l(a, workspace.data);
-  phases.push_back({.chunks = 1, .run = [a, l](int) { SortChoices(a, l); }});
+void Plan(const ExpertsArgs& a, const PlanContext& context, std::vector<Phase>& phases) {
+  const auto plan =
+      std::make_shared<const Experts>(a, context.instructions, context.workspace.data);
+  const Layout& l = plan->layout;
+  phases.push_back({.chunks = 1, .run = [plan](int) { SortChoices(plan->args, plan->layout); }});
   if (l.quantizes_x) {
-    phases.push_back(RowPhase(l.tokens, l.embed, a.live_rows, [a, l](int64_t t) {
-      QuantizeRow(a.x.row<float>(t), l.embed, l.x + t * l.x_bytes);
+    phases.push_back(RowPhase(l.tokens, l.embed, a.live_rows, [plan](int64_t t) {
+      const Layout& l = plan->layout;
+      QuantizeActivations(plan->args.x.row<float>(t), l.embed, l.x + t * l.x_bytes);
     }));
   }
   phases.push_back(ItemPhase(
-      ChunksFor(2 * l.Work()), [l] { return l.blocks() * CeilDiv(l.hidden, kRows); },
-      [a, l](int64_t item) { RunHidden(a, l, item); }));
+      ChunksFor(2 * l.Work()),
+      [plan] { return plan->layout.blocks() * CeilDiv(plan->layout.hidden, kRows); },
+      [plan](int64_t item) { RunHidden(*plan, item); }));
   phases.push_back(ItemPhase(
-      ChunksFor(l.Work()), [l] { return l.blocks() * CeilDiv(l.embed, kRows); },
-      [a, l](int64_t item) { RunDown(a, l, item); }));
-  phases.push_back(
-      RowPhase(l.tokens, l.used * l.embed, a.live_rows, [a, l](int64_t t) { Combine(a, l, t); }));
+      ChunksFor(l.Work()), [plan] { return CeilDiv(plan->layout.embed, kRows); },
+      [plan](int64_t item) { RunDown(*plan, item); }));
 }
 
 }  // namespace tandem::cpu

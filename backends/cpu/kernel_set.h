@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "backends/cpu/instruction_set.h"
 #include "backends/cpu/phase.h"
 #include "backends/device/kernels.h"
 #include "backends/device/program.h"
@@ -28,18 +29,24 @@ int64_t WorkspaceBytesOf(const Args&) {
   return 0;
 }
 
+// What a call is planned with.
+struct PlanContext {
+  const InstructionSet& instructions;
+  Workspace workspace;
+};
+
 // Appends the phases of a call.
-void Plan(const EmbedArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const RmsNormArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const RopeArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const LinearArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const AddArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const SwiGluArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const ConcatArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const GatherRowsArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const StoreKvArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const AttentionArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const RouteArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
-void Plan(const ExpertsArgs& args, const Workspace& workspace, std::vector<Phase>& phases);
+void Plan(const EmbedArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const RmsNormArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const RopeArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const LinearArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const AddArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const SwiGluArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const ConcatArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const GatherRowsArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const StoreKvArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const AttentionArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const RouteArgs& args, const PlanContext& context, std::vector<Phase>& phases);
+void Plan(const ExpertsArgs& args, const PlanContext& context, std::vector<Phase>& phases);
 
 }  // namespace tandem::cpu

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backends/cpu/activations.h"
 #include "backends/cpu/decode.h"
 #include "backends/cpu/kernel_set.h"
 #include "backends/cpu/product.h"
@@ -35,14 +36,15 @@ struct Blocks {
   explicit Blocks(const Sizes& s) {
     tokens = std::clamp<int64_t>(s.tokens, 1, kTileColumns);
     // Few rows would not pay for reading the activations.
-    const int64_t least = tokens >= 8 ? 16 : 4;
+    const int64_t least = tokens >= 8 ? kTileRows : kTileRows / 2;
     rows = std::clamp(kChunkWork / (s.in * tokens), std::min(least, s.out), s.out);
-    rows = std::min(CeilDiv(rows, 4) * 4, s.out);
+    rows = std::min(CeilDiv(rows, least) * least, s.out);
     row_blocks = CeilDiv(s.out, rows);
   }
 };
 
-void RunBlock(const LinearArgs& a, const Blocks& blocks, const std::byte* quantized, int64_t item) {
+void RunBlock(const LinearArgs& a, const Blocks& blocks, ProductFn* product,
+              const std::byte* quantized, int64_t item) {
   const Sizes s(a);
   const int64_t row = item % blocks.row_blocks * blocks.rows;
   const int64_t group = item / blocks.row_blocks % s.groups;
@@ -59,10 +61,10 @@ void RunBlock(const LinearArgs& a, const Blocks& blocks, const std::byte* quanti
   for (int64_t c = 0; c < tile.count; ++c) {
     columns[c] = quantized == nullptr
                      ? a.x.row(token + c, group)
-                     : quantized + ((token + c) * s.groups + group) * QuantizedRow::Bytes(s.in);
+                     : quantized + ((token + c) * s.groups + group) * ActivationBytes(s.in);
     out[c] = a.out.row<float>(token + c, group) + row;
   }
-  FindProduct(a.w.dtype)(tile);
+  product(tile);
   if (!a.bias.present()) return;
   const float* bias = static_cast<const float*>(a.bias.data) + row;
   for (int64_t c = 0; c < tile.count; ++c) {
@@ -125,22 +127,23 @@ void PlanTransposed(const LinearArgs& a, std::vector<Phase>& phases) {
 
 int64_t WorkspaceBytesOf(const LinearArgs& a) {
   const Sizes s(a);
-  return QuantizesActivations(a) ? s.tokens * s.groups * QuantizedRow::Bytes(s.in) : 0;
+  return QuantizesActivations(a) ? s.tokens * s.groups * ActivationBytes(s.in) : 0;
 }
 
-void Plan(const LinearArgs& a, const Workspace& workspace, std::vector<Phase>& phases) {
+void Plan(const LinearArgs& a, const PlanContext& context, std::vector<Phase>& phases) {
   if (a.transposed) return PlanTransposed(a, phases);
   const Sizes s(a);
   std::byte* quantized = nullptr;
   if (QuantizesActivations(a)) {
-    quantized = static_cast<std::byte*>(workspace.data);
+    quantized = static_cast<std::byte*>(context.workspace.data);
     phases.push_back(RowPhase(s.tokens, s.groups * s.in, a.live_rows, [a, s, quantized](int64_t t) {
       for (int64_t g = 0; g < s.groups; ++g) {
-        QuantizeRow(a.x.row<float>(t, g), s.in,
-                    quantized + (t * s.groups + g) * QuantizedRow::Bytes(s.in));
+        QuantizeActivations(a.x.row<float>(t, g), s.in,
+                            quantized + (t * s.groups + g) * ActivationBytes(s.in));
       }
     }));
   }
+  ProductFn* product = context.instructions.FindProduct(a.w.dtype);
   const Blocks blocks(s);
   const int64_t per_block = blocks.row_blocks * s.groups;
   phases.push_back(ItemPhase(
@@ -148,7 +151,9 @@ void Plan(const LinearArgs& a, const Workspace& workspace, std::vector<Phase>& p
       [a, s, blocks, per_block] {
         return per_block * CeilDiv(LiveRows(a.live_rows, s.tokens), blocks.tokens);
       },
-      [a, blocks, quantized](int64_t item) { RunBlock(a, blocks, quantized, item); }));
+      [a, blocks, product, quantized](int64_t item) {
+        RunBlock(a, blocks, product, quantized, item);
+      }));
 }
 
 }  // namespace tandem::cpu

@@ -115,8 +115,8 @@ int64_t WorkspaceBytesOf(const RouteArgs& a) {
   return a.logits.dim(0) * ListFloats(a) * static_cast<int64_t>(sizeof(float));
 }
 
-void Plan(const RouteArgs& a, const Workspace& workspace, std::vector<Phase>& phases) {
-  auto* scratch = static_cast<float*>(workspace.data);
+void Plan(const RouteArgs& a, const PlanContext& context, std::vector<Phase>& phases) {
+  auto* scratch = static_cast<float*>(context.workspace.data);
   const int64_t floats = ListFloats(a);
   // Each of the K choices looks at all experts, and a score takes an exponential.
   const int64_t work = a.logits.dim(1) * (8 + a.ids.dim(1));

@@ -90,7 +90,7 @@ int64_t RowsPerToken(const TensorView& x) { return x.shape.rank == 3 ? x.dim(1) 
 
 }  // namespace
 
-void Plan(const EmbedArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const EmbedArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t words = a.table.dim(0), width = a.table.dim(1);
   phases.push_back(RowPhase(a.ids.dim(0), width, a.live_rows,
                             [a, words, width, decode = FindDecoder(a.table.dtype)](int64_t t) {
@@ -101,7 +101,7 @@ void Plan(const EmbedArgs& a, const Workspace&, std::vector<Phase>& phases) {
                             }));
 }
 
-void Plan(const RmsNormArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const RmsNormArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t heads = RowsPerToken(a.x), width = a.x.shape.back();
   phases.push_back(RowPhase(a.x.dim(0), heads * width, a.live_rows, [a, heads, width](int64_t t) {
     const auto* weight = static_cast<const float*>(a.weight.data);
@@ -111,13 +111,13 @@ void Plan(const RmsNormArgs& a, const Workspace&, std::vector<Phase>& phases) {
   }));
 }
 
-void Plan(const RopeArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const RopeArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   constexpr int64_t kAngleWork = 64;  // of a cosine and a sine
   const int64_t work = a.x.dim(1) * a.x.dim(2) + kAngleWork * a.inv_freq.dim(0);
   phases.push_back(RowPhase(a.x.dim(0), work, a.live_rows, [a](int64_t t) { RopeToken(a, t); }));
 }
 
-void Plan(const AddArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const AddArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t width = a.out.dim(1);
   phases.push_back(RowPhase(a.out.dim(0), width, a.live_rows, [a, width](int64_t t) {
     Map(a.a.row<float>(t), a.b.row<float>(t), a.out.row<float>(t), width,
@@ -125,7 +125,7 @@ void Plan(const AddArgs& a, const Workspace&, std::vector<Phase>& phases) {
   }));
 }
 
-void Plan(const SwiGluArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const SwiGluArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t width = a.out.dim(1);
   constexpr int64_t kExpWork = 8;
   phases.push_back(RowPhase(a.out.dim(0), kExpWork * width, a.live_rows, [a, width](int64_t t) {
@@ -134,7 +134,7 @@ void Plan(const SwiGluArgs& a, const Workspace&, std::vector<Phase>& phases) {
   }));
 }
 
-void Plan(const ConcatArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const ConcatArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t heads = RowsPerToken(a.a), left = a.a.shape.back(), right = a.b.shape.back();
   phases.push_back(RowPhase(a.out.dim(0), heads * (left + right), a.live_rows,
                             [a, heads, left, right](int64_t t) {
@@ -146,7 +146,7 @@ void Plan(const ConcatArgs& a, const Workspace&, std::vector<Phase>& phases) {
                             }));
 }
 
-void Plan(const GatherRowsArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const GatherRowsArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t rows = a.x.dim(0), width = a.x.dim(1);
   phases.push_back(RowPhase(a.out.dim(0), width, a.live_rows, [a, rows, width](int64_t r) {
     const int64_t row = static_cast<const int32_t*>(a.rows.data)[r];
@@ -156,7 +156,7 @@ void Plan(const GatherRowsArgs& a, const Workspace&, std::vector<Phase>& phases)
   }));
 }
 
-void Plan(const StoreKvArgs& a, const Workspace&, std::vector<Phase>& phases) {
+void Plan(const StoreKvArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t heads = a.x.dim(1), width = a.x.dim(2);
   const int64_t slots = a.cache.dim(0) * kPageTokens;
   phases.push_back(

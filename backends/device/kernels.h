@@ -190,7 +190,7 @@ struct RouteArgs {
 };
 
 // out[t] = sum_i weights[t, i] * down[e] (silu(gate[e] x[t]) * (up[e] x[t])), e = ids[t, i], added
-// in the order of i. An id outside [0, N) adds nothing.
+// in an order that depends on ids[t] alone. An id outside [0, N) adds nothing.
 struct ExpertsArgs {
   TensorView x;        // f32 [T, E]
   TensorView ids;      // i32 [T, K]

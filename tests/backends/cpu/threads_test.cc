@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/cpu/cpu_device.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/backends/cpu/step.h"
 
@@ -93,7 +94,7 @@ TEST(CpuDeviceTest, RefusesOddThreadCounts) {
 TEST_F(ThreadsTest, TheDeviceDescribesItself) {
   const auto device = MakeDevice(3);
   EXPECT_EQ(device->info().name, "cpu");
-  EXPECT_EQ(device->info().description, "AVX2, 3 threads");
+  EXPECT_THAT(device->info().description, testing::EndsWith(", 3 threads"));
   EXPECT_TRUE(device->info().host_memory);
   EXPECT_GT(device->info().memory_bytes, int64_t{1} << 28);
 }

@@ -1,0 +1,145 @@
+#include "backends/cpu/isa/block_product.h"
+
+#include "backends/cpu/isa/inner_loops.h"
+#include "backends/cpu/isa/panel_k.h"
+
+namespace tandem::cpu::TANDEM_CPU_ISA {
+namespace {
+
+constexpr int kPanels = kTileRows / kLanes;  // side by side, so that columns are read once for all
+constexpr int64_t kFewColumns = 8;  // up to which reading the weights takes longer than using them
+constexpr int64_t kLine = 64;
+
+inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Copies of rows that cannot be read as whole spans: the last one is taken again and again where
+// there are fewer than kLanes, and spans that are cut short end with whatever was here before.
+template <typename Format>
+struct RowCopies {
+  alignas(64) std::byte bytes[kLanes][Format::kSpanBytes];
+
+  Rows Copy(Rows rows, int64_t count, int64_t span_bytes) {
+    for (int64_t r = 0; r < kLanes; ++r) {
+      std::memcpy(bytes[r], rows.at(r < count ? r : count - 1), static_cast<size_t>(span_bytes));
+    }
+    return {bytes[0], Format::kSpanBytes};
+  }
+};
+
+// Asks for the bytes that a later panel will need at the same place, in the order of memory.
+inline void Prefetch(const std::byte* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kLine) _mm_prefetch(from + i, _MM_HINT_T0);
+}
+
+template <typename Format, int kColumns>
+void AddTo(const Panel& panel, int groups, const ProductTile& tile, int64_t first, int64_t span,
+           float* sums) {
+  Columns<kColumns> x;
+  for (int c = 0; c < kColumns; ++c) {
+    x.at[c] = reinterpret_cast<const ActivationSpan*>(tile.columns[first + c]) + span;
+  }
+  AddColumns<Format, kColumns>(panel, groups, x, sums + first * kLanes);
+}
+
+// Columns [first, last) of a panel, kColumns at a time, then half as many, down to one.
+template <typename Format, int kColumns>
+void AddBlocks(const Panel& panel, int groups, const ProductTile& tile, int64_t first, int64_t last,
+               int64_t span, float* sums) {
+  for (; first + kColumns <= last; first += kColumns) {
+    AddTo<Format, kColumns>(panel, groups, tile, first, span, sums);
+  }
+  if constexpr (kColumns > 1) {
+    if (first < last) AddBlocks<Format, kColumns / 2>(panel, groups, tile, first, last, span, sums);
+  }
+}
+
+// Up to kTileRows rows from `first_row`; with few columns one panel.
+template <typename Format>
+class Tile {
+ public:
+  Tile(const ProductTile& tile, int64_t first_row, int64_t rows)
+      : tile_(tile), first_row_(first_row), panels_((rows + kLanes - 1) / kLanes) {}
+
+  void Run() {
+    for (int64_t i = 0; i < panels_ * tile_.count; ++i) Store(sums_ + i * kLanes, ZeroFloats());
+    for (int64_t i = 0, span = 0; i < tile_.in; i += ActivationSpan::kElements, ++span) {
+      AddSpan(span, static_cast<int>(Least(tile_.in - i, ActivationSpan::kElements)) / kGroup);
+    }
+    StoreSums();
+  }
+
+ private:
+  void AddSpan(int64_t span, int groups) {
+    for (int64_t p = 0; p < panels_; ++p) Unpack(p, span, groups);
+    for (int64_t c = 0; c < tile_.count; c += kMostColumns) {
+      const int64_t last = Least(c + kMostColumns, tile_.count);
+      for (int64_t p = 0; p < panels_; ++p) {
+        AddBlocks<Format, kMostColumns>(panel_[p], groups, tile_, c, last, span, Sums(p));
+      }
+    }
+  }
+
+  void Unpack(int64_t p, int64_t span, int groups) {
+    const int64_t row = first_row_ + p * kLanes, count = Least(kLanes, tile_.rows - row);
+    Rows rows = {tile_.weights + row * tile_.stride + span * Format::kSpanBytes, tile_.stride};
+    if (tile_.count <= kFewColumns) {
+      constexpr int64_t kBytes = kLanes * Format::kSpanBytes;
+      Prefetch(tile_.weights + (row + kLanes) * tile_.stride + span * kBytes, kBytes);
+    }
+    // A span that is cut short reads on into the next row, if there is one.
+    const bool cut = groups < kGroups && row + kLanes >= tile_.rows;
+    if (count < kLanes || cut) {
+      rows = copies_.Copy(rows, count, groups * kGroup / Format::kBlock * Format::kBytes);
+    }
+    Format::Unpack(rows, panel_[p]);
+  }
+
+  void StoreSums() {
+    for (int64_t p = 0; p < panels_; ++p) {
+      const int64_t row = first_row_ + p * kLanes;
+      const auto bytes = static_cast<size_t>(Least(kLanes, tile_.rows - row)) * sizeof(float);
+      for (int64_t c = 0; c < tile_.count; ++c) {
+        std::memcpy(tile_.out[c] + row, Sums(p) + c * kLanes, bytes);
+      }
+    }
+  }
+
+  float* Sums(int64_t p) { return sums_ + p * tile_.count * kLanes; }
+
+  const ProductTile& tile_;
+  const int64_t first_row_, panels_;
+  Panel panel_[kPanels];
+  RowCopies<Format> copies_;
+  alignas(64) float sums_[kTileColumns * kTileRows];
+};
+
+template <typename Format>
+void BlockProduct(const ProductTile& tile) {
+  const int64_t step = tile.count <= kFewColumns ? kLanes : kTileRows;
+  for (int64_t row = 0; row < tile.rows; row += step) {
+    Tile<Format>(tile, row, Least(step, tile.rows - row)).Run();
+  }
+}
+
+template <typename Format>
+bool Pick(DType type, ProductFn*& product) {
+  if (type != Format::kType) return false;
+  product = &BlockProduct<Format>;
+  return true;
+}
+
+template <typename... Format>
+ProductFn* FindAmong(DType type) {
+  ProductFn* product = nullptr;
+  (void)(Pick<Format>(type, product) || ...);
+  return product;
+}
+
+}  // namespace
+
+ProductFn* FindBlockProduct(DType type) {
+  return FindAmong<Q4_0Panel, Q4_1Panel, Q5_0Panel, Q5_1Panel, Q8_0Panel, Q2_KPanel, Q3_KPanel,
+                   Q4_KPanel, Q5_KPanel, Q6_KPanel, IQ4_NLPanel, IQ4_XSPanel, MXFP4Panel>(type);
+}
+
+}  // namespace tandem::cpu::TANDEM_CPU_ISA

@@ -1,0 +1,13 @@
+// The functions of one instruction set, for the files that are compiled once for each.
+#pragma once
+
+#include "backends/cpu/attention_block.h"
+#include "backends/cpu/product.h"
+
+namespace tandem::cpu::TANDEM_CPU_ISA {
+
+ProductFn* FindBlockProduct(DType type);  // null if the type has no blocks
+ProductFn* FindPlainProduct(DType type);  // null if it has, and for i32
+AddTileFn AddTile;
+
+}  // namespace tandem::cpu::TANDEM_CPU_ISA

@@ -1,0 +1,198 @@
+// A panel: 256 elements of kLanes weight rows, unpacked for products with many columns. One
+// unpacking function for each block format; the blocks are those of backends/device/quant_blocks.h.
+//
+// element = scale * quant + min of its group of 32. Where the halves of a group have scales of
+// their own (kHalves), they are integer factors of the quants, and there may be some for the min as
+// well.
+#pragma once
+
+#include "backends/cpu/isa/lanes.h"
+#include "backends/device/dtype.h"
+
+namespace tandem::cpu::TANDEM_CPU_ISA {
+
+inline constexpr int kGroup = 32;   // elements
+inline constexpr int kGroups = 8;   // of a panel
+inline constexpr int kQuadsOf = 8;  // of a group
+
+struct alignas(64) Panel {
+  Ints quants[kGroups][kQuadsOf];  // four consecutive elements of each row
+  Ints half_scales[kGroups][2];    // as Factor gives them
+  Ints half_mins[kGroups][2];      // i32
+  Floats scales[kGroups];
+  Floats mins[kGroups];
+};
+
+// What a signed quant is kept as, see kBiased.
+inline Ints Biased(Ints quants) { return kBiased ? Xor(quants, SetI8(-128)) : quants; }
+
+// The form in which an i32 multiplies sums of products: AVX2 multiplies pairs of i16.
+inline Ints Factor(Ints v) { return kBiased ? v : Or(And(v, SetI32(0xffff)), ShiftLeft(v, 16)); }
+
+inline Ints LowNibbles(Ints v) { return And(v, SetI8(15)); }
+inline Ints HighNibbles(Ints v) { return And(ShiftRight(v, 4), SetI8(15)); }
+
+// The bytes of a span of kLanes rows, four to a vector, in the order of the rows.
+template <int kBytes>
+struct RawSpan {
+  static constexpr bool kOdd = kBytes % 4 != 0;  // the last bytes are in `tail` alone
+  Ints words[(kBytes + 3) / 4];
+  Ints tail[4];  // the last 16 bytes
+
+  explicit RawSpan(Rows rows) {
+    int at = 0;
+    for (; at + kWide <= kBytes; at += kWide) LoadWide(rows + at, words + at / 4);
+#pragma GCC unroll 4
+    for (; at + 16 <= kBytes; at += 16) Load16(rows + at, words + at / 4);
+    if constexpr (kOdd) {
+      Load16(rows + (kBytes - 16), tail);
+    } else if (at < kBytes) {
+      Load16(rows + (kBytes - 16), words + (kBytes - 16) / 4);
+    }
+  }
+
+  // Four bytes from any offset.
+  Ints Word(int offset) const {
+    const int i = offset / 4, bits = offset % 4 * 8;
+    if (bits == 0) return words[i];
+    return Or(ShiftRight(words[i], bits), ShiftLeft(words[i + 1], 32 - bits));
+  }
+  // The f16 at an even offset.
+  Floats F16(int offset) const {
+    const Ints word = words[offset / 4];
+    return offset % 4 == 0 ? F16Low(word) : F16High(word);
+  }
+};
+
+// Formats of blocks of 32: Derived gives kBytes, the offset kQuants of its quants, and
+// Group(raw, offset of the block, panel, g).
+template <typename Derived, int kBlockBytes>
+struct SmallBlocks {
+  static constexpr int kBlock = 32, kBytes = kBlockBytes, kSpanBytes = kGroups * kBytes;
+  static constexpr bool kHalves = false;
+  using Raw = RawSpan<kSpanBytes>;
+
+  static void Unpack(Rows rows, Panel& panel) {
+    const Raw raw(rows);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) Derived::Group(raw, g * kBytes, panel, g);
+  }
+};
+
+// Nibbles of the 16 bytes from `offset`: the low ones are the first half of the group.
+template <typename Raw, typename Make>
+inline void UnpackNibbles(const Raw& raw, int offset, Ints (&quants)[kQuadsOf], Make make) {
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Ints packed = raw.Word(offset + 4 * j);
+    quants[j] = make(LowNibbles(packed), j);
+    quants[j + 4] = make(HighNibbles(packed), j + 4);
+  }
+}
+
+struct Q4_0Panel : SmallBlocks<Q4_0Panel, 18> {
+  static constexpr DType kType = DType::kQ4_0;
+  static constexpr int kLargest = 15;
+  static constexpr bool kSigned = false, kMins = true;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+    UnpackNibbles(raw, at + 2, panel.quants[g], [](Ints q, int) { return q; });
+    panel.scales[g] = raw.F16(at);
+    panel.mins[g] = Mul(panel.scales[g], Set(-8.0f));
+  }
+};
+
+struct Q4_1Panel : SmallBlocks<Q4_1Panel, 20> {
+  static constexpr DType kType = DType::kQ4_1;
+  static constexpr int kLargest = 15;
+  static constexpr bool kSigned = false, kMins = true;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+    UnpackNibbles(raw, at + 4, panel.quants[g], [](Ints q, int) { return q; });
+    panel.scales[g] = raw.F16(at);
+    panel.mins[g] = raw.F16(at + 2);
+  }
+};
+
+// Bits 4j to 4j + 3 of each lane as the fifth bits of four bytes. The product puts a copy of the
+// four bits at 0, 7, 14 and 21, so that bit i of it is the lowest of byte i of its copy.
+inline Ints FifthBits(Ints bits, int j) {
+  const Ints four = And(ShiftRight(bits, 4 * j), SetI32(15));
+  return ShiftLeft(And(MulI32(four, SetI32(0x204081)), SetI32(0x01010101)), 4);
+}
+
+struct Q5_0Panel : SmallBlocks<Q5_0Panel, 22> {
+  static constexpr DType kType = DType::kQ5_0;
+  static constexpr int kLargest = 31;
+  static constexpr bool kSigned = false, kMins = true;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+    UnpackNibbles(raw, at + 6, panel.quants[g],
+                  [bits = raw.Word(at + 2)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
+    panel.scales[g] = raw.F16(at);
+    panel.mins[g] = Mul(panel.scales[g], Set(-16.0f));
+  }
+};
+
+struct Q5_1Panel : SmallBlocks<Q5_1Panel, 24> {
+  static constexpr DType kType = DType::kQ5_1;
+  static constexpr int kLargest = 31;
+  static constexpr bool kSigned = false, kMins = true;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+    UnpackNibbles(raw, at + 8, panel.quants[g],
+                  [bits = raw.Word(at + 4)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
+    panel.scales[g] = raw.F16(at);
+    panel.mins[g] = raw.F16(at + 2);
+  }
+};
+
+struct Q8_0Panel : SmallBlocks<Q8_0Panel, 34> {
+  static constexpr DType kType = DType::kQ8_0;
+  static constexpr int kLargest = 128;
+  static constexpr bool kSigned = true, kMins = false;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kQuadsOf; ++j) panel.quants[g][j] = Biased(raw.Word(at + 2 + 4 * j));
+    panel.scales[g] = raw.F16(at);
+  }
+};
+
+// The values of a 4-bit code book, for Lookup.
+inline Ints Iq4Values() {
+  const __m128i values =
+      _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+  return Biased(Repeat(values));
+}
+
+struct IQ4_NLPanel : SmallBlocks<IQ4_NLPanel, 18> {
+  static constexpr DType kType = DType::kIQ4_NL;
+  static constexpr int kLargest = 127;
+  static constexpr bool kSigned = true, kMins = false;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+    UnpackNibbles(raw, at + 2, panel.quants[g],
+                  [values = Iq4Values()](Ints q, int) { return Lookup(values, q); });
+    panel.scales[g] = raw.F16(at);
+  }
+};
+
+// Quants are twice the e2m1 values, plus 12.
+struct MXFP4Panel : SmallBlocks<MXFP4Panel, 17> {
+  static constexpr DType kType = DType::kMXFP4;
+  static constexpr int kLargest = 24;
+  static constexpr bool kSigned = false, kMins = true;
+  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+    const Ints values =
+        Repeat(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+    UnpackNibbles(raw, at + 1, panel.quants[g],
+                  [values](Ints q, int) { return Lookup(values, q); });
+    panel.scales[g] = HalfPowerOfTwo(ByteOf(raw.words[at / 4], at % 4));
+    panel.mins[g] = Mul(panel.scales[g], Set(-12.0f));
+  }
+  // 2^(e - 128) from bits: (e - 1) << 23, but 1 << 21 and 1 << 22 for the denormal e = 0 and 1.
+  static Floats HalfPowerOfTwo(Ints e) {
+    const Ints normal = ShiftLeft(MaxI32(SubI32(e, SetI32(1)), ZeroInts()), 23);
+    const Ints below_two = MaxI32(SubI32(SetI32(2), e), ZeroInts());           // 2, 1, 0, 0 ...
+    const Ints twice = And(ShiftLeft(below_two, 1), SetI32(2));                // 0, 2, 0, 0 ...
+    const Ints denormal = ShiftLeft(Or(ShiftRight(below_two, 1), twice), 21);  // 1, 2, 0, 0 ...
+    return FromBits(Or(normal, denormal));
+  }
+};
+
+}  // namespace tandem::cpu::TANDEM_CPU_ISA
