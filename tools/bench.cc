@@ -68,9 +68,7 @@ class Bench {
 
   // What the machine can do for this model on a setting's device, if that was measured.
   Ceilings CeilingsOf(const BenchSetting& setting) const {
-    // The reference runs on one thread of the CPU.
-    const Processor* processor =
-        machine_.Find(setting.device == "reference" ? "cpu" : setting.device);
+    const Processor* processor = machine_.Find(ProcessorOf(setting.device));
     if (processor == nullptr) return {};
     return {
         ReadCeiling(*processor, setting.threads),

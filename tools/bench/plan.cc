@@ -102,6 +102,10 @@ absl::StatusOr<BenchPlan> PlanBench(const BenchRequest& request, int cores, int6
                                            " tokens is too short for all tests"));
 }
 
+std::string ProcessorOf(const std::string& device) {
+  return device == "reference" || device.starts_with("cpu:") ? "cpu" : device;
+}
+
 std::vector<std::string> SplitDevices(const std::string& device) {
   return absl::StrSplit(device, '+');
 }

@@ -63,6 +63,10 @@ struct BenchPlan {
 // InvalidArgument if no test is left.
 absl::StatusOr<BenchPlan> PlanBench(const BenchRequest& request, int cores, int64_t model_context);
 
+// The processor that a device runs on, by the name it was measured under: "cpu" for "cpu:avx2" and
+// for the reference, which is one thread of it.
+std::string ProcessorOf(const std::string& device);
+
 // "cuda+cpu" as its parts.
 std::vector<std::string> SplitDevices(const std::string& device);
 

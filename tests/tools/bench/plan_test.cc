@@ -105,6 +105,10 @@ TEST(BenchPlanTest, LeavesOutWhatDoesNotFit) {
 }
 
 TEST(BenchPlanTest, SplitsDevices) {
+  EXPECT_EQ(ProcessorOf("cpu"), "cpu");
+  EXPECT_EQ(ProcessorOf("cpu:avx2"), "cpu");
+  EXPECT_EQ(ProcessorOf("reference"), "cpu");
+  EXPECT_EQ(ProcessorOf("cuda"), "cuda");
   EXPECT_THAT(SplitDevices("cpu"), ElementsAre("cpu"));
   EXPECT_THAT(SplitDevices("./a.so+cpu"), ElementsAre("./a.so", "cpu"));
 }
