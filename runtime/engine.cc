@@ -96,6 +96,10 @@ absl::StatusOr<std::unique_ptr<Session>> Engine::NewSession() {
 
 std::vector<MemoryUse> Engine::memory() const { return runner_->memory(); }
 
+absl::StatusOr<Work> Engine::WorkOfStep(const StepLoad& load) const {
+  return runner_->WorkOfStep(load);
+}
+
 std::string Engine::DescribePlan(int64_t tokens) const { return runner_->DescribePlan(tokens); }
 
 }  // namespace tandem

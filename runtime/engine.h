@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "backends/device/program.h"
 #include "runtime/model.h"
 #include "runtime/session.h"
 
@@ -57,6 +58,14 @@ struct MemoryUse {
   int64_t arena = 0;  // activations and workspaces
 };
 
+// A step whose cost is asked for.
+struct StepLoad {
+  int64_t tokens = 1;     // of all sequences together; each has the same share
+  int64_t sequences = 1;  // at most as many as there are tokens
+  int64_t depth = 0;      // tokens of each that are in the cache
+  bool logits = true;     // after the last token of each sequence
+};
+
 // Thread-safe. Sessions keep the engine alive.
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
@@ -75,6 +84,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }  // with 0 replaced by what it means
   std::vector<MemoryUse> memory() const;
+  // Least bytes that such a step has to move and operations it has to do: the sum of WorkOf
+  // (backends/device/program.h) over the calls of a plan for just this step, in the form of latent
+  // attention that would run. Errors: InvalidArgument for a step that the engine cannot run.
+  absl::StatusOr<Work> WorkOfStep(const StepLoad& load) const;
   // The plan for steps of up to `tokens` tokens as text: nodes, devices, segments, offsets.
   std::string DescribePlan(int64_t tokens) const;
 

@@ -168,6 +168,33 @@ absl::StatusOr<GenerateResult> Session::Generate(std::span<const int32_t> prompt
   return result;
 }
 
+absl::Status Session::CheckTurns(std::span<const Turn> turns) {
+  for (size_t i = 0; i < turns.size(); ++i) {
+    const Session& session = *turns[i].session;
+    if (session.engine_ != turns[0].session->engine_) {
+      return absl::InvalidArgumentError("turns of sessions of different engines");
+    }
+    if (std::ranges::count(turns, turns[i].session, &Turn::session) != 1) {
+      return absl::InvalidArgumentError("two turns of the same session");
+    }
+    if (turns[i].tokens.empty()) return absl::InvalidArgumentError("a turn without tokens");
+    TANDEM_RETURN_IF_ERROR(session.CheckPrompt(turns[i].tokens));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Session::RunTogether(std::span<const Turn> turns) {
+  if (turns.empty()) return absl::OkStatus();
+  TANDEM_RETURN_IF_ERROR(CheckTurns(turns));
+  std::vector<StepRequest> requests;
+  for (const Turn& turn : turns) {
+    Session& session = *turn.session;
+    TANDEM_RETURN_IF_ERROR(session.AppendPrompt(turn.tokens));
+    requests.push_back({session.sequence_.get(), LogitsWanted::kLast, turn.logits, nullptr});
+  }
+  return turns[0].session->engine_->queue_->Submit(requests);
+}
+
 absl::StatusOr<std::vector<float>> Session::Evaluate(std::span<const int32_t> ids) {
   if (!engine_->options().all_logits) {
     return absl::FailedPreconditionError("the engine was opened without all_logits");

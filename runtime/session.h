@@ -41,6 +41,15 @@ struct GenerateResult {
   double generate_seconds = 0.0;  // from there to the last token
 };
 
+class Session;
+
+// What RunTogether does with one session.
+struct Turn {
+  Session* session = nullptr;
+  std::span<const int32_t> tokens;       // appended to the conversation, at least one
+  std::vector<float>* logits = nullptr;  // out: after the last token, [vocabulary]
+};
+
 // Called with each generated token; returning false stops.
 using TokenCallback = std::function<bool(const Token&)>;
 
@@ -67,6 +76,12 @@ class Session {
   // EngineOptions::all_logits.
   absl::StatusOr<std::vector<float>> Evaluate(std::span<const int32_t> tokens);
 
+  // Runs turns of different sessions of one engine side by side, for a caller that samples by
+  // itself: their tokens share steps, as those of sessions on several threads do. Errors:
+  // InvalidArgument for a token that is not in the vocabulary, or sessions that do not belong
+  // together; those of Generate. After an error of a step all of the sessions must be Reset.
+  static absl::Status RunTogether(std::span<const Turn> turns);
+
   // Forgets the conversation.
   void Reset();
   // Forgets all but the first `tokens` tokens; more than there are keeps all.
@@ -80,6 +95,7 @@ class Session {
  private:
   friend class Engine;
   Session(std::shared_ptr<Engine> engine, std::unique_ptr<Sequence> sequence);
+  static absl::Status CheckTurns(std::span<const Turn> turns);
   absl::Status CheckPrompt(std::span<const int32_t> prompt) const;
   absl::Status AppendPrompt(std::span<const int32_t> prompt);
 

@@ -35,24 +35,30 @@ absl::Status ReserveLogits(const StepRequest& request, int64_t vocab) {
 
 }  // namespace
 
-absl::Status StepQueue::Submit(const StepRequest& request) {
-  TANDEM_RETURN_IF_ERROR(ReserveLogits(request, vocab_));
-  Pending pending = {request, false, absl::OkStatus()};
+absl::Status StepQueue::Submit(std::span<const StepRequest> requests) {
+  std::vector<Pending> pending;
+  for (const StepRequest& request : requests) {
+    TANDEM_RETURN_IF_ERROR(ReserveLogits(request, vocab_));
+    pending.push_back({request, false, absl::OkStatus()});
+  }
   std::unique_lock lock(mutex_);
-  Sequence& sequence = *request.sequence;
-  if (!pool_.Grow(sequence.pages, PagesFor(static_cast<int64_t>(sequence.tokens.size())))) {
+  for (const StepRequest& request : requests) {
+    Sequence& sequence = *request.sequence;
+    if (pool_.Grow(sequence.pages, PagesFor(static_cast<int64_t>(sequence.tokens.size()))))
+      continue;
     return absl::ResourceExhaustedError(
         absl::StrCat("the KV cache has no room for ", sequence.tokens.size(), " tokens"));
   }
-  waiting_.push_back(&pending);
-  while (!pending.done) {
+  for (Pending& p : pending) waiting_.push_back(&p);
+  while (!std::ranges::all_of(pending, &Pending::done)) {
     if (running_) {
       changed_.wait(lock);
     } else {
       Lead(lock);
     }
   }
-  return pending.status;
+  for (const Pending& p : pending) TANDEM_RETURN_IF_ERROR(p.status);
+  return absl::OkStatus();
 }
 
 void StepQueue::Release(Sequence& sequence) {

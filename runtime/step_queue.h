@@ -43,7 +43,9 @@ class StepQueue {
 
   // Blocks until all tokens of the request ran. Cancelled if `cancelled` became true between two
   // steps; ResourceExhausted if the cache has no pages left, or the host no memory for the logits.
-  absl::Status Submit(const StepRequest& request);
+  absl::Status Submit(const StepRequest& request) { return Submit(std::span(&request, 1)); }
+  // The same with requests of different sequences, which share steps; the first of their errors.
+  absl::Status Submit(std::span<const StepRequest> requests);
   // Gives the pages of a sequence back.
   void Release(Sequence& sequence);
 

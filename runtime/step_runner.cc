@@ -299,6 +299,32 @@ absl::Status StepRunner::ReadRouting(int64_t layer, std::span<int32_t> ids) {
 
 std::vector<MemoryUse> StepRunner::memory() const { return memory_; }
 
+absl::StatusOr<Work> StepRunner::WorkOfStep(const StepLoad& load) const {
+  const int64_t share = load.sequences > 0 ? load.tokens / load.sequences : 0;
+  const int64_t keys = load.depth + share;
+  if (share < 1 || load.tokens > options_.micro_batch || load.sequences > options_.max_sessions ||
+      load.depth < 0 || keys > options_.context) {
+    return absl::InvalidArgumentError(absl::StrCat("no step has ", load.tokens, " tokens of ",
+                                                   load.sequences, " sequences at a depth of ",
+                                                   load.depth));
+  }
+  const Bucket& bucket = BucketFor(load.tokens);
+  const bool expanded = &Choose(bucket, keys) == bucket.expanded.get();
+  const StepShape shape = {load.tokens, load.sequences, load.sequences, pages_, PagesFor(keys)};
+  TANDEM_ASSIGN_OR_RETURN(const auto plan, MakePlan(shape, expanded));
+  // All keys are read once; a token sees those before it, which is half of its own step's.
+  const int64_t visible = load.depth + (share + 1) / 2;
+  Work sum;
+  for (const Node& node : plan->graph().nodes) {
+    const KernelArgs args = LowerNode(plan->graph(), node, [](ValueId) { return nullptr; });
+    // From here on there are only rows whose logits are wanted.
+    if (GetKernelId(args) == KernelId::kGatherRows && !load.logits) break;
+    sum.bytes += WorkOf(args, keys).bytes;
+    sum.flops += WorkOf(args, visible).flops;
+  }
+  return sum;
+}
+
 std::string StepRunner::DescribePlan(int64_t tokens) const {
   const Bucket& bucket = BucketFor(tokens);
   return DumpPlan(Choose(bucket, std::min(tokens, options_.context)));

@@ -33,6 +33,7 @@ class StepRunner {
 
   int64_t pages() const { return pages_; }
   std::vector<MemoryUse> memory() const;
+  absl::StatusOr<Work> WorkOfStep(const StepLoad& load) const;
   std::string DescribePlan(int64_t tokens) const;
 
  private:

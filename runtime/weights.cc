@@ -98,8 +98,8 @@ absl::Status WeightMap::AddStacked(std::string_view name,
 }
 
 void WeightMap::AddOwned(std::string_view name, const Shape& shape, std::vector<float> values) {
-  owned_.push_back(std::make_unique<std::vector<float>>(std::move(values)));
-  const auto bytes = std::as_bytes(std::span<const float>(*owned_.back()));
+  owned_.push_back(std::make_shared<const std::vector<float>>(std::move(values)));
+  const auto bytes = std::as_bytes(std::span(*owned_.back()));
   weights_.insert_or_assign(std::string(name), Weight{DType::kF32, shape, {bytes}});
 }
 

@@ -28,7 +28,7 @@ struct Weight {
   bool in_place() const;
 };
 
-// Name to weight. Names are those of GGUF, such as "blk.0.attn_q.weight".
+// Name to weight. Names are those of GGUF, such as "blk.0.attn_q.weight". A copy shares the bytes.
 class WeightMap {
  public:
   // Takes a tensor of a file. InvalidArgument, naming it, for a rank above 4; the element type may
@@ -53,7 +53,7 @@ class WeightMap {
  private:
   std::map<std::string, Weight, std::less<>> weights_;
   std::map<std::string, std::string, std::less<>> unsupported_;  // name to type
-  std::vector<std::unique_ptr<std::vector<float>>> owned_;
+  std::vector<std::shared_ptr<const std::vector<float>>> owned_;
 };
 
 // Experts that a file keeps apart: for each stacked name the tensors by number of expert.

@@ -41,6 +41,7 @@ const std::vector<Layer>& Layers() {
       {"ops/", {"backends/device/"}},
       {"graph/", {"backends/device/", "ops/"}},
       {"runtime/", {"backends/device/", "backends/open_device.h", "ops/", "graph/"}},
+      {"tools/machine/", {"backends/device/", "runtime/atomic_file.h", "tools/json.h"}},
       {"tools/",
        {"backends/device/", "backends/open_device.h", "backends/conformance/", "ops/", "graph/",
         "runtime/"}},
@@ -53,11 +54,12 @@ const std::vector<Layer>& Layers() {
 struct Library {
   std::string_view prefix, owner;
 };
-constexpr std::array<Library, 18> kLibraries = {{
+constexpr std::array<Library, 19> kLibraries = {{
     {"Eigen/", "backends/reference/"},
     {"tbb/", "backends/cpu/"},
     {"oneapi/", "backends/cpu/"},
     {"immintrin", "backends/cpu/"},
+    {"immintrin", "tools/machine/"},
     {"cuda", "backends/cuda/"},
     {"nvrtc", "backends/cuda/"},
     {"cublas", "backends/cuda/"},

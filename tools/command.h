@@ -27,11 +27,13 @@ struct Command {
   Action (*set_up)(CLI::App& app);  // adds the flags to `app`
 };
 
+Action SetUpBench(CLI::App& app);
 Action SetUpCheckDevice(CLI::App& app);
 Action SetUpConvert(CLI::App& app);
 Action SetUpDevices(CLI::App& app);
 Action SetUpInspect(CLI::App& app);
 Action SetUpLogits(CLI::App& app);
+Action SetUpMachine(CLI::App& app);
 Action SetUpPerplexity(CLI::App& app);
 Action SetUpQuantize(CLI::App& app);
 Action SetUpRun(CLI::App& app);

@@ -29,6 +29,8 @@ constexpr Command kCommands[] = {
     {"synthesize", "Write a GGUF file with the shape of a model and random weights",
      &SetUpSynthesize},
     {"devices", "List what models can run on", &SetUpDevices},
+    {"bench", "Measure how fast a model runs", &SetUpBench},
+    {"machine", "Measure what this machine can do at best", &SetUpMachine},
     {"check-device", "Compare a device's kernels with the reference", &SetUpCheckDevice},
 };
 

@@ -1,5 +1,4 @@
 // `tandem run`: generates text.
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +8,7 @@
 #include "backends/device/status.h"
 #include "tools/chat.h"
 #include "tools/command.h"
+#include "tools/default_model.h"
 #include "tools/flags.h"
 #include "tools/generation.h"
 #include "tools/terminal.h"
@@ -16,7 +16,6 @@
 namespace tandem {
 namespace {
 
-constexpr std::string_view kDefaultModel = "stories-iq4_nl.gguf";
 constexpr std::string_view kDefaultPrompt = "Once upon a time";
 
 struct RunFlags {
@@ -27,21 +26,6 @@ struct RunFlags {
   bool chat = false;
   std::string system;
 };
-
-// The model that comes along: in the source tree of a build, or where it was installed.
-absl::StatusOr<std::string> FindDefaultModel() {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
-  std::string looked;
-  for (const char* place : {"../../models", "../share/tandem/models"}) {
-    const fs::path path = (folder / place / kDefaultModel).lexically_normal();
-    if (fs::exists(path, error)) return path.string();
-    absl::StrAppend(&looked, looked.empty() ? "" : " nor ", path.string());
-  }
-  return absl::NotFoundError(
-      absl::StrCat("no MODEL is given, and the default one is neither ", looked));
-}
 
 // Nothing if no prompt was given. One line end at the end of a file is the editor's, not the
 // author's.
