@@ -97,7 +97,7 @@ MemoryUse TotalMemory(const std::vector<MemoryUse>& uses) {
 }
 
 std::string TableHeader() {
-  return absl::StrFormat("%-14s %8s %10s %19s %9s %9s %8s %8s %6s %-8s  %s\n", "test", "sessions",
+  return absl::StrFormat("%-14s %8s %10s %19s %9s %9s %8s %8s %7s %-8s  %s\n", "test", "sessions",
                          "tokens/s", "min to max", "MB/tok", "Mflop/tok", "GB/s", "Gflop/s",
                          "of max", "bound", "device, threads, micro-batch, KV");
 }
@@ -105,7 +105,7 @@ std::string TableHeader() {
 std::string TableRow(const BenchRow& row) {
   const std::string range = Short(row.slowest) + " to " + Short(row.fastest);
   const std::string share = row.share.has_value() ? absl::StrFormat("%.1f", 100 * *row.share) : "-";
-  return absl::StrFormat("%-14s %8d %10s %19s %9s %9s %8s %8s %6s %-8s  %s, %d, %d, %s\n",
+  return absl::StrFormat("%-14s %8d %10s %19s %9s %9s %8s %8s %7s %-8s  %s, %d, %d, %s\n",
                          row.test.name(), row.test.parallel, Short(row.speed), range,
                          Short(row.per_token.bytes / 1e6), Short(row.per_token.flops / 1e6),
                          Short(row.bytes_per_second() / 1e9),
