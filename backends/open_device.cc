@@ -80,7 +80,7 @@ Opened OpenDevice(std::string_view spec, const DeviceOptions& options) {
 }
 
 std::vector<std::string> KnownDevices() {
-  return {"cpu[:avx2|:avx512]", "reference", "cuda[:N]", "PATH of a plugin (.so)"};
+  return {"cpu", "reference", "cuda[:N]", "PATH of a plugin (.so)"};
 }
 
 }  // namespace tandem

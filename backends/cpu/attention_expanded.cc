@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMostLanes = 32;
 constexpr int64_t kLatents = kTileKeys;  // expanded together
-constexpr int64_t kDecodedRows = 8;      // of k_up and v_up
+constexpr int64_t kDecodedRows = 16;     // of k_up and v_up
 constexpr int64_t kUsualBytes = 64 << 20;
 
 struct Widths {
@@ -32,12 +32,14 @@ struct Widths {
 // Scratch of a lane: for the expansion, or for the attention.
 struct Lane {
   float *latents, *weights;  // [kLatents, row], [kDecodedRows, latent or plain]
+  float* rows;               // [kLatents, plain]
   float *scores, *partial;
 
   Lane(const AttentionArgs& a, Carver& carver) {
     const Widths w(a);
     latents = carver.Take<float>(kLatents * w.latent_stride());
     weights = carver.Take<float>(kDecodedRows * PaddedFloats(std::max(w.latent, w.plain)));
+    rows = carver.Take<float>(kLatents * PaddedFloats(w.plain));
     scores = carver.Take<float>(kBlockRows * kTileKeys);
     partial = carver.Take<float>(Partial::Floats(kBlockRows, w.value_stride()));
   }
@@ -61,7 +63,7 @@ struct Turn {
 struct Parts {
   Turn* turn;
   RunningRow* running;  // [heads, T]
-  float* keys;          // [heads, kChunkKeys, key]; transposed: [heads, tiles, key, kTileKeys]
+  float* keys;          // [heads, tiles, key, kTileKeys]
   float* values;        // [heads, kChunkKeys, value]
   std::byte* lanes;
   int64_t bytes;
@@ -85,6 +87,7 @@ struct ExpandedPlan {
   Parts parts;
   DecodeFn* decode_latent;
   ProductFn* product;  // of f32 rows
+  MultiplyFn* multiply;
   AddTileFn* add_tile;
 
   ExpandedPlan(const AttentionArgs& a, const PlanContext& context)
@@ -94,6 +97,7 @@ struct ExpandedPlan {
         parts(a, layout.heads, layout.lanes, context.workspace.data),
         decode_latent(FindDecoder(a.k.dtype)),
         product(context.instructions.FindProduct(DType::kF32)),
+        multiply(context.instructions.multiply),
         add_tile(context.instructions.add_tile) {}
 
   Turn& turn() const { return *parts.turn; }
@@ -185,23 +189,30 @@ void ProjectKeys(const ExpandedPlan& p, const std::byte* weights, const TensorVi
   }
 }
 
-// out[c] = sum_l column[c][l] row l, for k_up stored with its inputs as rows.
-void ProjectTransposed(const std::byte* weights, const TensorView& w, const Lane& lane,
-                       const ProductTile& tile) {
-  DecodeFn* decode = FindDecoder(w.dtype);
-  for (int64_t c = 0; c < tile.count; ++c) std::fill_n(tile.out[c], tile.rows, 0.0f);
-  for (int64_t l = 0; l < tile.in; ++l) {
-    decode(weights + l * w.strides[1], 0, tile.rows, lane.weights);
-    for (int64_t c = 0; c < tile.count; ++c) {
-      const float x = reinterpret_cast<const float*>(tile.columns[c])[l];
-      float* out = tile.out[c];
-      int64_t i = 0;
-      for (; i + 8 <= tile.rows; i += 8) {
-        const simd::F32x8 row = simd::Load(lane.weights + i);
-        simd::Store(out + i, simd::Fma(simd::Set(x), row, simd::Load(out + i)));
-      }
-      for (; i < tile.rows; ++i) out[i] = __builtin_fmaf(x, lane.weights[i], out[i]);
+// The same for k_up stored with its inputs as rows, [latent, rows].
+void ProjectTransposed(const ExpandedPlan& p, const std::byte* weights, const TensorView& w,
+                       const Lane& lane, int64_t count, float* keys) {
+  const int64_t width = w.shape.back(), stride = PaddedFloats(width);
+  std::fill_n(lane.rows, count * stride, 0.0f);
+  const std::byte* rows[kDecodedRows];
+  const float* latents[kLatents];
+  for (int64_t first = 0; first < p.widths.latent; first += kDecodedRows) {
+    const int64_t depth = std::min(kDecodedRows, p.widths.latent - first);
+    DecodeRows(weights, w, first, depth, lane, rows);
+    for (int64_t c = 0; c < count; ++c) {
+      latents[c] = lane.latents + c * p.widths.latent_stride() + first;
     }
+    p.multiply({.a = latents,
+                .b = lane.weights,
+                .b_stride = stride,
+                .depth = depth,
+                .out = lane.rows,
+                .out_stride = stride,
+                .rows = count,
+                .width = stride});
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    for (int64_t i = 0; i < width; ++i) keys[i * kTileKeys + c] = lane.rows[c * stride + i];
   }
 }
 
@@ -214,33 +225,22 @@ void Expand(const ExpandedPlan& p, int64_t item, const Lane& lane) {
   const int64_t count = std::min(kLatents, turn.keys - first);
   float* tile_keys = p.Keys(head, first);
   const std::byte* columns[kLatents];
-  float *keys[kLatents], *values[kLatents];
+  float* values[kLatents];
   for (int64_t c = 0; c < count; ++c) {
     float* latent = lane.latents + c * w.latent_stride();
     const int64_t key = turn.chunk * kChunkKeys + first + c;
     p.decode_latent(KeyRow(a, a.k, turn.seq, key, 0), 0, w.row, latent);
     columns[c] = reinterpret_cast<const std::byte*>(latent);
-    keys[c] = tile_keys + c * w.key_stride();
     values[c] = p.Values(head, first + c);
-    const int64_t rotated = w.row - w.latent;
-    if (a.expansion.k_transposed) {
-      std::copy_n(latent + w.latent, rotated, keys[c] + w.plain);
-      continue;
-    }
-    float* to = tile_keys + w.plain * kTileKeys + c;
-    for (int64_t i = 0; i < rotated; ++i) to[i * kTileKeys] = latent[w.latent + i];
+    float* rotated = tile_keys + w.plain * kTileKeys + c;
+    for (int64_t i = w.latent; i < w.row; ++i) rotated[(i - w.latent) * kTileKeys] = latent[i];
   }
-  ProductTile tile = {
-      .rows = w.plain, .in = w.latent, .columns = columns, .out = keys, .count = count};
   const int64_t h = turn.first_head + head;
   const LatentExpansion& e = a.expansion;
-  if (e.k_transposed) {
-    ProjectTransposed(e.k_up.row(h), e.k_up, lane, tile);
-  } else {
-    ProjectKeys(p, e.k_up.row(h), e.k_up, lane, count, tile_keys);
-  }
-  tile.rows = w.value;
-  tile.out = values;
+  const auto project = e.k_transposed ? &ProjectTransposed : &ProjectKeys;
+  project(p, e.k_up.row(h), e.k_up, lane, count, tile_keys);
+  const ProductTile tile = {
+      .rows = w.value, .in = w.latent, .columns = columns, .out = values, .count = count};
   ProjectValues(p, e.v_up.row(h), e.v_up, lane, tile);
 }
 
@@ -263,13 +263,12 @@ void Attend(const ExpandedPlan& p, int64_t item, const Lane& lane) {
     const int64_t first_key = turn.chunk * kChunkKeys + key;
     const KeyRange seen = rows.Visible(0, rows.count, {first_key, first_key + count});
     if (seen.low == seen.high) continue;
-    const bool transposed = !a.expansion.k_transposed;
     p.add_tile(rows,
                {.first_key = first_key,
                 .count = count,
                 .keys = p.Keys(head, key),
-                .key_stride = transposed ? kTileKeys : p.widths.key_stride(),
-                .transposed = transposed,
+                .key_stride = kTileKeys,
+                .transposed = true,
                 .values = p.Values(head, key),
                 .value_stride = p.widths.value_stride()},
                lane.scores, partial);

@@ -5,11 +5,13 @@ namespace tandem::cpu {
 namespace avx2 {
 ProductFn* FindBlockProduct(DType type);
 ProductFn* FindPlainProduct(DType type);
+MultiplyFn Multiply;
 AddTileFn AddTile;
 }  // namespace avx2
 namespace avx512 {
 ProductFn* FindBlockProduct(DType type);
 ProductFn* FindPlainProduct(DType type);
+MultiplyFn Multiply;
 AddTileFn AddTile;
 }  // namespace avx512
 
@@ -27,9 +29,10 @@ bool HasAvx512() {
 }
 
 constexpr InstructionSet kSets[] = {
-    {"avx2", "AVX2", &HasAvx2, &avx2::FindBlockProduct, &avx2::FindPlainProduct, &avx2::AddTile},
+    {"avx2", "AVX2", &HasAvx2, &avx2::FindBlockProduct, &avx2::FindPlainProduct, &avx2::Multiply,
+     &avx2::AddTile},
     {"avx512", "AVX-512 with VNNI", &HasAvx512, &avx512::FindBlockProduct,
-     &avx512::FindPlainProduct, &avx512::AddTile},
+     &avx512::FindPlainProduct, &avx512::Multiply, &avx512::AddTile},
 };
 
 }  // namespace

@@ -18,6 +18,7 @@ struct InstructionSet {
   bool (*is_present)();  // on this processor, and enabled by the operating system
   ProductFn* (*find_block_product)(DType type);
   ProductFn* (*find_plain_product)(DType type);
+  MultiplyFn* multiply;
   AddTileFn* add_tile;
 
   // For every type but i32.

@@ -22,6 +22,18 @@ struct ProductTile {
 // An element of the result does not depend on what else is in the tile.
 using ProductFn = void(const ProductTile& tile);
 
+// out[r][i] += sum_k a[r][k] b[k][i] in f32; `width` is a multiple of 16.
+struct Multiplication {
+  const float* const* a = nullptr;
+  const float* b = nullptr;
+  int64_t b_stride = 0;  // floats, as out_stride
+  int64_t depth = 0;
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  int64_t rows = 0, width = 0;
+};
+using MultiplyFn = void(const Multiplication& m);
+
 inline constexpr int64_t kTileColumns = 128;
 inline constexpr int64_t kTileRows = 32;  // a tile of a multiple of this wastes nothing
 

@@ -8,58 +8,7 @@ namespace {
 
 constexpr float kInfinity = __builtin_inff();
 constexpr int kKeyVectors = kTileKeys / kLanes;
-constexpr int kVectors = 2;  // of a row of the output of a product, at a time
-#ifdef __AVX512F__
-constexpr int kRows = 8;  // of the same
-#else
-constexpr int kRows = 4;
-#endif
-
-// out[r] += sum_k a[r][k] b[k] for kR rows and kV vectors of a matrix product.
-template <int kR, int kV>
-inline void AddProducts(const float* const* a, const float* b, int64_t b_stride, int64_t depth,
-                        float* out, int64_t out_stride) {
-  Floats sums[kR][kV];
-  for (int r = 0; r < kR; ++r) {
-    for (int v = 0; v < kV; ++v) sums[r][v] = Load(out + r * out_stride + v * kLanes);
-  }
-  for (int64_t k = 0; k < depth; ++k, b += b_stride) {
-    Floats columns[kV];
-    for (int v = 0; v < kV; ++v) columns[v] = Load(b + v * kLanes);
-    for (int r = 0; r < kR; ++r) {
-      const Floats factor = Set(a[r][k]);
-      for (int v = 0; v < kV; ++v) sums[r][v] = Fma(factor, columns[v], sums[r][v]);
-    }
-  }
-  for (int r = 0; r < kR; ++r) {
-    for (int v = 0; v < kV; ++v) Store(out + r * out_stride + v * kLanes, sums[r][v]);
-  }
-}
-
-struct Matrix {
-  float* data;
-  int64_t stride;
-};
-
-// The same for rows [first, last) and `width` columns, kR rows at a time, then half as many.
-template <int kR>
-void Multiply(const float* const* a, const float* b, int64_t b_stride, int64_t depth, Matrix out,
-              int64_t first, int64_t last, int64_t width) {
-  constexpr int64_t kStep = kVectors * kLanes;
-  for (; first + kR <= last; first += kR) {
-    float* row = out.data + first * out.stride;
-    int64_t d = 0;
-    for (; d + kStep <= width; d += kStep) {
-      AddProducts<kR, kVectors>(a + first, b + d, b_stride, depth, row + d, out.stride);
-    }
-    for (; d < width; d += kLanes) {
-      AddProducts<kR, 1>(a + first, b + d, b_stride, depth, row + d, out.stride);
-    }
-  }
-  if constexpr (kR > 1) {
-    if (first < last) Multiply<kR / 2>(a, b, b_stride, depth, out, first, last, width);
-  }
-}
+constexpr int64_t kRows = 8;  // that are looked at together for the keys that they see
 
 // Products of all queries with the keys, [rows][kTileKeys].
 void Score(const BlockRows& rows, const KeyTile& tile, float* scores) {
@@ -72,8 +21,14 @@ void Score(const BlockRows& rows, const KeyTile& tile, float* scores) {
     for (int64_t i = 0; i < rows.count * kKeyVectors; ++i) {
       Store(scores + i * kLanes, ZeroFloats());
     }
-    return Multiply<kRows>(queries, tile.keys, tile.key_stride, depth, {scores, kTileKeys}, 0,
-                           rows.count, kTileKeys);
+    return Multiply({.a = queries,
+                     .b = tile.keys,
+                     .b_stride = tile.key_stride,
+                     .depth = depth,
+                     .out = scores,
+                     .out_stride = kTileKeys,
+                     .rows = rows.count,
+                     .width = kTileKeys});
   }
   float* out[kBlockRows];
   for (int64_t r = 0; r < rows.count; ++r) out[r] = scores + r * kTileKeys;
@@ -147,9 +102,14 @@ void AddValues(const BlockRows& rows, const KeyTile& tile, const float* scores,
     const int64_t skipped = seen.low - tile.first_key;
     const float* weights[kBlockRows];
     for (int64_t r = 0; r < count; ++r) weights[r] = scores + (first + r) * kTileKeys + skipped;
-    Multiply<kRows>(weights, tile.values + skipped * tile.value_stride, tile.value_stride,
-                    seen.high - seen.low, {partial.values + first * partial.stride, partial.stride},
-                    0, count, partial.stride);
+    Multiply({.a = weights,
+              .b = tile.values + skipped * tile.value_stride,
+              .b_stride = tile.value_stride,
+              .depth = seen.high - seen.low,
+              .out = partial.values + first * partial.stride,
+              .out_stride = partial.stride,
+              .rows = count,
+              .width = partial.stride});
   }
 }
 

@@ -31,25 +31,31 @@ inline void Prefetch(const std::byte* from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += kLine) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
-template <typename Format, int kColumns>
-void AddTo(const Panel& panel, int groups, const ProductTile& tile, int64_t first, int64_t span,
-           float* sums) {
-  Columns<kColumns> x;
-  for (int c = 0; c < kColumns; ++c) {
-    x.at[c] = reinterpret_cast<const ActivationSpan*>(tile.columns[first + c]) + span;
+// What the products of a span are made of.
+struct SpanOfTile {
+  const ProductTile* tile;
+  const Panel* panels;
+  int64_t span;
+  int groups;
+  float* sums;     // of the first panel
+  int64_t stride;  // floats from the sums of a panel to those of the next
+};
+
+template <typename Format, int kP, int kC>
+void AddTo(const SpanOfTile& s, int64_t first) {
+  Columns<kC> x;
+  for (int c = 0; c < kC; ++c) {
+    x.at[c] = reinterpret_cast<const ActivationSpan*>(s.tile->columns[first + c]) + s.span;
   }
-  AddColumns<Format, kColumns>(panel, groups, x, sums + first * kLanes);
+  AddColumns<Format, kP, kC>(s.panels, s.groups, x, s.sums + first * kLanes, s.stride);
 }
 
-// Columns [first, last) of a panel, kColumns at a time, then half as many, down to one.
-template <typename Format, int kColumns>
-void AddBlocks(const Panel& panel, int groups, const ProductTile& tile, int64_t first, int64_t last,
-               int64_t span, float* sums) {
-  for (; first + kColumns <= last; first += kColumns) {
-    AddTo<Format, kColumns>(panel, groups, tile, first, span, sums);
-  }
-  if constexpr (kColumns > 1) {
-    if (first < last) AddBlocks<Format, kColumns / 2>(panel, groups, tile, first, last, span, sums);
+// Columns [first, last) of kP panels, kC at a time, then half as many, down to one.
+template <typename Format, int kP, int kC>
+void AddBlocks(const SpanOfTile& s, int64_t first, int64_t last) {
+  for (; first + kC <= last; first += kC) AddTo<Format, kP, kC>(s, first);
+  if constexpr (kC > 1) {
+    if (first < last) AddBlocks<Format, kP, kC / 2>(s, first, last);
   }
 }
 
@@ -70,16 +76,32 @@ class Tile {
 
  private:
   void AddSpan(int64_t span, int groups) {
-    for (int64_t p = 0; p < panels_; ++p) Unpack(p, span, groups);
+    if (tile_.count == 1) {
+      const auto* x = reinterpret_cast<const ActivationSpan*>(tile_.columns[0]) + span;
+      OneColumn<Format> to(*x, groups, sums_);
+      return Format::Unpack(RowsOf(0, span, groups), to);
+    }
+    for (int64_t p = 0; p < panels_; ++p) {
+      Format::Unpack(RowsOf(p, span, groups), panel_[p]);
+    }
     for (int64_t c = 0; c < tile_.count; c += kMostColumns) {
       const int64_t last = Least(c + kMostColumns, tile_.count);
-      for (int64_t p = 0; p < panels_; ++p) {
-        AddBlocks<Format, kMostColumns>(panel_[p], groups, tile_, c, last, span, Sums(p));
+      int64_t p = 0;
+      for (; p + kPanelsAtOnce <= panels_; p += kPanelsAtOnce) {
+        AddBlocks<Format, kPanelsAtOnce, kMostColumns>(SpanOf(p, span, groups), c, last);
+      }
+      for (; p < panels_; ++p) {
+        AddBlocks<Format, 1, kMostColumns>(SpanOf(p, span, groups), c, last);
       }
     }
   }
 
-  void Unpack(int64_t p, int64_t span, int groups) {
+  SpanOfTile SpanOf(int64_t p, int64_t span, int groups) {
+    return {&tile_, panel_ + p, span, groups, Sums(p), tile_.count * kLanes};
+  }
+
+  // Where the rows of a panel can be read as whole spans.
+  Rows RowsOf(int64_t p, int64_t span, int groups) {
     const int64_t row = first_row_ + p * kLanes, count = Least(kLanes, tile_.rows - row);
     Rows rows = {tile_.weights + row * tile_.stride + span * Format::kSpanBytes, tile_.stride};
     if (tile_.count <= kFewColumns) {
@@ -91,7 +113,7 @@ class Tile {
     if (count < kLanes || cut) {
       rows = copies_.Copy(rows, count, groups * kGroup / Format::kBlock * Format::kBytes);
     }
-    Format::Unpack(rows, panel_[p]);
+    return rows;
   }
 
   void StoreSums() {

@@ -16,49 +16,67 @@ struct Columns {
   const ActivationSpan* at[kColumns];
 };
 
+// Sums of kP panels and kC columns in registers.
+template <int kP, int kC>
+struct IntBlock {
+  Ints of[kP][kC];
+};
+template <int kP, int kC>
+struct FloatBlock {
+  Floats of[kP][kC];
+};
+
 #ifdef __AVX512F__
 
-inline constexpr int kMostColumns = 8;
+inline constexpr int kMostColumns = 4, kPanelsAtOnce = 2;
 
 // Adds the dot products of quads [first, last) of a group.
-template <int kColumns>
-inline void AddDots(const Panel& panel, int g, int first, int last, const Columns<kColumns>& x,
-                    Ints (&dots)[kColumns]) {
+template <int kP, int kC>
+inline void AddDots(const Panel* panels, int g, int first, int last, const Columns<kC>& x,
+                    IntBlock<kP, kC>& dots) {
 #pragma GCC unroll 8
   for (int j = first; j < last; ++j) {
-    const Ints w = panel.quants[g][j];
-    for (int c = 0; c < kColumns; ++c) {
-      dots[c] = DotQuads(dots[c], w, Broadcast4(x.at[c]->quants + kGroup * g + 4 * j));
+    Ints w[kP];
+    for (int p = 0; p < kP; ++p) w[p] = panels[p].quants[g][j];
+#pragma GCC unroll 8
+    for (int c = 0; c < kC; ++c) {
+      const Ints four = Broadcast4(x.at[c]->quants + kGroup * g + 4 * j);
+      for (int p = 0; p < kP; ++p) dots.of[p][c] = DotQuads(dots.of[p][c], w[p], four);
     }
   }
 }
 
-template <typename Format, int kColumns>
-inline void GroupDots(const Panel& panel, int g, const Columns<kColumns>& x,
-                      Ints (&dots)[kColumns]) {
+template <typename Format, int kP, int kC>
+inline void GroupDots(const Panel* panels, int g, const Columns<kC>& x, IntBlock<kP, kC>& dots) {
   if constexpr (!Format::kHalves) {
-    for (int c = 0; c < kColumns; ++c) {
-      dots[c] = Format::kSigned ? SetI32(x.at[c]->bias[g]) : ZeroInts();
+#pragma GCC unroll 8
+    for (int c = 0; c < kC; ++c) {
+      const Ints start = Format::kSigned ? SetI32(x.at[c]->bias[g]) : ZeroInts();
+      for (int p = 0; p < kP; ++p) dots.of[p][c] = start;
     }
-    AddDots(panel, g, 0, kQuadsOf, x, dots);
-    return;
+    return AddDots(panels, g, 0, kQuadsOf, x, dots);
   }
   for (int half = 0; half < 2; ++half) {
-    Ints sums[kColumns];
-    for (int c = 0; c < kColumns; ++c) {
-      sums[c] = Format::kSigned ? SetI32(x.at[c]->half_bias[2 * g + half]) : ZeroInts();
+    IntBlock<kP, kC> sums;
+#pragma GCC unroll 8
+    for (int c = 0; c < kC; ++c) {
+      const Ints start = Format::kSigned ? SetI32(x.at[c]->half_bias[2 * g + half]) : ZeroInts();
+      for (int p = 0; p < kP; ++p) sums.of[p][c] = start;
     }
-    AddDots(panel, g, 4 * half, 4 * half + 4, x, sums);
-    for (int c = 0; c < kColumns; ++c) {
-      const Ints scaled = MulI32(sums[c], panel.half_scales[g][half]);
-      dots[c] = half == 0 ? scaled : AddI32(dots[c], scaled);
+    AddDots(panels, g, 4 * half, 4 * half + 4, x, sums);
+    for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kC; ++c) {
+        const Ints scaled = MulI32(sums.of[p][c], panels[p].half_scales[g][half]);
+        dots.of[p][c] = half == 0 ? scaled : AddI32(dots.of[p][c], scaled);
+      }
     }
   }
 }
 
 #else
 
-inline constexpr int kMostColumns = 4;
+inline constexpr int kMostColumns = 4, kPanelsAtOnce = 1;
 
 // How many sums of pairs of products fit into i16: 2 * 127 * largest quant each.
 template <typename Format>
@@ -69,14 +87,14 @@ constexpr int Depth() {
 }
 
 // Sums of pairs, in i16, of quads [first, first + Depth) of a group.
-template <typename Format, int kColumns>
-inline void PairSums(const Panel& panel, int g, int first, const Columns<kColumns>& x,
-                     Ints (&pairs)[kColumns]) {
+template <typename Format, int kC>
+inline void PairSums(const Panel& panel, int g, int first, const Columns<kC>& x,
+                     Ints (&pairs)[kC]) {
   constexpr int kDepth = Depth<Format>();
   for (int j = first; j < first + kDepth; ++j) {
     const Ints w = panel.quants[g][j];
     const Ints size = Format::kSigned ? AbsI8(w) : w;
-    for (int c = 0; c < kColumns; ++c) {
+    for (int c = 0; c < kC; ++c) {
       const Ints four = Broadcast4(x.at[c]->quants + kGroup * g + 4 * j);
       const Ints products = DotPairs(size, Format::kSigned ? WithSign(four, w) : four);
       pairs[c] = j == first ? products : AddI16(pairs[c], products);
@@ -84,16 +102,16 @@ inline void PairSums(const Panel& panel, int g, int first, const Columns<kColumn
   }
 }
 
-template <typename Format, int kColumns>
-inline void GroupDots(const Panel& panel, int g, const Columns<kColumns>& x,
-                      Ints (&dots)[kColumns]) {
+template <typename Format, int kP, int kC>
+inline void GroupDots(const Panel* panels, int g, const Columns<kC>& x, IntBlock<kP, kC>& dots) {
+  static_assert(kP == 1);
   for (int j = 0; j < kQuadsOf; j += Depth<Format>()) {
-    Ints pairs[kColumns];
-    PairSums<Format>(panel, g, j, x, pairs);
-    const Ints factor = Format::kHalves ? panel.half_scales[g][j / 4] : SetI16(1);
-    for (int c = 0; c < kColumns; ++c) {
+    Ints pairs[kC];
+    PairSums<Format>(panels[0], g, j, x, pairs);
+    const Ints factor = Format::kHalves ? panels[0].half_scales[g][j / 4] : SetI16(1);
+    for (int c = 0; c < kC; ++c) {
       const Ints sums = AddPairs(pairs[c], factor);
-      dots[c] = j == 0 ? sums : AddI32(dots[c], sums);
+      dots.of[0][c] = j == 0 ? sums : AddI32(dots.of[0][c], sums);
     }
   }
 }
@@ -102,7 +120,7 @@ inline void GroupDots(const Panel& panel, int g, const Columns<kColumns>& x,
 
 // The min of a group times the sum of the activations.
 template <typename Format>
-inline Floats AddMin(const Panel& panel, int g, const ActivationSpan& x, Floats sum) {
+inline Floats AddMin(const Factors& panel, int g, const ActivationSpan& x, Floats sum) {
   if constexpr (!Format::kMins) return sum;
   if constexpr (!Format::kHalves) return Fma(panel.mins[g], Set(x.sums[g]), sum);
   const Ints first = MulI32(panel.half_mins[g][0], SetI32(x.half_bias[2 * g]));
@@ -111,21 +129,93 @@ inline Floats AddMin(const Panel& panel, int g, const ActivationSpan& x, Floats 
   return Fma(ToFloats(AddI32(first, second)), scale, sum);
 }
 
-// sums[c * kLanes + row] += panel . column c, for `groups` groups.
-template <typename Format, int kColumns>
-inline void AddColumns(const Panel& panel, int groups, const Columns<kColumns>& x, float* sums) {
-  Floats totals[kColumns];
-  for (int c = 0; c < kColumns; ++c) totals[c] = Load(sums + c * kLanes);
+// sums[p * stride + c * kLanes + row] += panel p . column c, for `groups` groups.
+template <typename Format, int kP, int kC>
+inline void AddColumns(const Panel* panels, int groups, const Columns<kC>& x, float* sums,
+                       int64_t stride) {
+  FloatBlock<kP, kC> totals;
+  for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kC; ++c) totals.of[p][c] = Load(sums + p * stride + c * kLanes);
+  }
   for (int g = 0; g < groups; ++g) {
-    Ints dots[kColumns];
-    GroupDots<Format>(panel, g, x, dots);
-    for (int c = 0; c < kColumns; ++c) {
-      const Floats scale = Mul(panel.scales[g], Set(x.at[c]->scales[g]));
-      totals[c] = Fma(ToFloats(dots[c]), scale, totals[c]);
-      totals[c] = AddMin<Format>(panel, g, *x.at[c], totals[c]);
+    IntBlock<kP, kC> dots;
+    GroupDots<Format>(panels, g, x, dots);
+#pragma GCC unroll 8
+    for (int c = 0; c < kC; ++c) {
+      const Floats x_scale = Set(x.at[c]->scales[g]);
+      for (int p = 0; p < kP; ++p) {
+        Floats& total = totals.of[p][c];
+        total = Fma(ToFloats(dots.of[p][c]), Mul(panels[p].scales[g], x_scale), total);
+        total = AddMin<Format>(panels[p], g, *x.at[c], total);
+      }
     }
   }
-  for (int c = 0; c < kColumns; ++c) Store(sums + c * kLanes, totals[c]);
+  for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kC; ++c) Store(sums + p * stride + c * kLanes, totals.of[p][c]);
+  }
 }
+
+// The same for one column, straight from the blocks: a span is unpacked to it.
+template <typename Format>
+class OneColumn : public Factors {
+ public:
+  OneColumn(const ActivationSpan& x, int groups, float* sums)
+      : x_(x), groups_(groups), sums_(sums), total_(Load(sums)) {
+    dots_[0] = Start(0);
+    dots_[1] = Start(1);
+  }
+  ~OneColumn() { Store(sums_, total_); }
+
+  void SetQuants(int g, int j, Ints quants) {
+    const Ints four = Broadcast4(x_.quants + kGroup * g + 4 * j);
+#ifdef __AVX512F__
+    Ints& sums = Format::kHalves ? half_ : dots_[g % 2];
+    if (Format::kHalves && j % 4 == 0) half_ = HalfStart(2 * g + j / 4);
+    sums = DotQuads(sums, quants, four);
+    if (Format::kHalves && j % 4 == 3) {
+      dots_[g % 2] = AddI32(dots_[g % 2], MulI32(half_, half_scales[g][j / 4]));
+    }
+#else
+    constexpr int kDepth = Depth<Format>();
+    Ints& pairs = pairs_[g % 2][j / kDepth];
+    const Ints products =
+        Format::kSigned ? DotPairs(AbsI8(quants), WithSign(four, quants)) : DotPairs(quants, four);
+    pairs = j % kDepth == 0 ? products : AddI16(pairs, products);
+    if (j % kDepth != kDepth - 1) return;
+    const Ints factor = Format::kHalves ? half_scales[g][j / 4] : SetI16(1);
+    dots_[g % 2] = AddI32(dots_[g % 2], AddPairs(pairs, factor));
+#endif
+  }
+
+  void EndGroup(int g) {
+    if (g < groups_) {
+      const Floats scale = Mul(scales[g], Set(x_.scales[g]));
+      total_ = Fma(ToFloats(dots_[g % 2]), scale, total_);
+      total_ = AddMin<Format>(*this, g, x_, total_);
+    }
+    if (g + 2 < kGroups) dots_[g % 2] = Start(g + 2);
+  }
+
+ private:
+  Ints Start(int g) const {
+    return kBiased && Format::kSigned && !Format::kHalves ? SetI32(x_.bias[g]) : ZeroInts();
+  }
+  Ints HalfStart(int half) const {
+    return Format::kSigned ? SetI32(x_.half_bias[half]) : ZeroInts();
+  }
+
+  const ActivationSpan& x_;
+  const int groups_;
+  float* sums_;
+  Floats total_;
+  Ints dots_[2];  // of even and of odd groups
+#ifdef __AVX512F__
+  Ints half_;
+#else
+  Ints pairs_[2][kQuadsOf];  // sums in i16, of even and of odd groups
+#endif
+};
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

@@ -8,6 +8,7 @@ namespace tandem::cpu::TANDEM_CPU_ISA {
 
 ProductFn* FindBlockProduct(DType type);  // null if the type has no blocks
 ProductFn* FindPlainProduct(DType type);  // null if it has, and for i32
+MultiplyFn Multiply;
 AddTileFn AddTile;
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

@@ -97,11 +97,10 @@ inline Ints Lookup(Ints table, Ints index) { return _mm512_shuffle_epi8(table, i
 
 // Rows r, r + 4, r + 8 ... side by side, 16 bytes of each.
 inline Ints EveryFourth(Rows rows, int r) {
-  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(Load16Bytes(rows.at(r))),
-                                              Load16Bytes(rows.at(r + 4)), 1);
-  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(Load16Bytes(rows.at(r + 8))),
-                                               Load16Bytes(rows.at(r + 12)), 1);
-  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  Ints v = _mm512_castsi128_si512(Load16Bytes(rows.at(r)));
+  v = _mm512_mask_broadcast_i32x4(v, 0x00f0, Load16Bytes(rows.at(r + 4)));
+  v = _mm512_mask_broadcast_i32x4(v, 0x0f00, Load16Bytes(rows.at(r + 8)));
+  return _mm512_mask_broadcast_i32x4(v, 0xf000, Load16Bytes(rows.at(r + 12)));
 }
 inline Ints UnpackLow32(Ints a, Ints b) { return _mm512_unpacklo_epi32(a, b); }
 inline Ints UnpackHigh32(Ints a, Ints b) { return _mm512_unpackhi_epi32(a, b); }
@@ -271,23 +270,8 @@ inline void Load16(Rows rows, Ints* out) {
 inline constexpr int kWide = 4 * kLanes;
 #ifdef __AVX512F__
 inline void LoadWide(Rows rows, Ints* out) {
-  Ints parts[4][4];  // [row % 4][16 bytes]: rows r, r + 4, r + 8, r + 12
 #pragma GCC unroll 4
-  for (int r = 0; r < 4; ++r) {
-    const Ints a = LoadInts(rows.at(r)), b = LoadInts(rows.at(r + 4));
-    const Ints c = LoadInts(rows.at(r + 8)), d = LoadInts(rows.at(r + 12));
-    const Ints ab_low = _mm512_shuffle_i32x4(a, b, 0x44), cd_low = _mm512_shuffle_i32x4(c, d, 0x44);
-    const Ints ab_high = _mm512_shuffle_i32x4(a, b, 0xee),
-               cd_high = _mm512_shuffle_i32x4(c, d, 0xee);
-    parts[r][0] = _mm512_shuffle_i32x4(ab_low, cd_low, 0x88);
-    parts[r][1] = _mm512_shuffle_i32x4(ab_low, cd_low, 0xdd);
-    parts[r][2] = _mm512_shuffle_i32x4(ab_high, cd_high, 0x88);
-    parts[r][3] = _mm512_shuffle_i32x4(ab_high, cd_high, 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    TransposeQuads(parts[0][i], parts[1][i], parts[2][i], parts[3][i], out + 4 * i);
-  }
+  for (int i = 0; i < 4; ++i) Load16(rows + 16 * i, out + 4 * i);
 }
 #else
 inline void LoadWide(Rows rows, Ints* out) {

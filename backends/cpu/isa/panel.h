@@ -1,5 +1,7 @@
-// A panel: 256 elements of kLanes weight rows, unpacked for products with many columns. One
-// unpacking function for each block format; the blocks are those of backends/device/quant_blocks.h.
+// Unpacking 256 elements of kLanes weight rows: one function for each block format, which hands the
+// parts to a Panel, or to anything that has its functions: factors before the quants that they
+// belong to, quants of a half in order, at most two groups at a time, and EndGroup when one is
+// complete. The blocks are those of backends/device/quant_blocks.h.
 //
 // element = scale * quant + min of its group of 32. Where the halves of a group have scales of
 // their own (kHalves), they are integer factors of the quants, and there may be some for the min as
@@ -15,19 +17,32 @@ inline constexpr int kGroup = 32;   // elements
 inline constexpr int kGroups = 8;   // of a panel
 inline constexpr int kQuadsOf = 8;  // of a group
 
-struct alignas(64) Panel {
-  Ints quants[kGroups][kQuadsOf];  // four consecutive elements of each row
-  Ints half_scales[kGroups][2];    // as Factor gives them
-  Ints half_mins[kGroups][2];      // i32
-  Floats scales[kGroups];
-  Floats mins[kGroups];
-};
-
 // What a signed quant is kept as, see kBiased.
 inline Ints Biased(Ints quants) { return kBiased ? Xor(quants, SetI8(-128)) : quants; }
 
 // The form in which an i32 multiplies sums of products: AVX2 multiplies pairs of i16.
 inline Ints Factor(Ints v) { return kBiased ? v : Or(And(v, SetI32(0xffff)), ShiftLeft(v, 16)); }
+
+// What the quants of a span are multiplied with.
+struct alignas(64) Factors {
+  Ints half_scales[kGroups][2];  // as Factor gives them
+  Ints half_mins[kGroups][2];    // i32
+  Floats scales[kGroups];
+  Floats mins[kGroups];
+
+  void SetHalfScale(int half, Ints v) { half_scales[half / 2][half % 2] = Factor(v); }
+  void SetHalfMin(int half, Ints v) { half_mins[half / 2][half % 2] = v; }
+  void SetScale(int g, Floats v) { scales[g] = v; }
+  void SetMin(int g, Floats v) { mins[g] = v; }
+};
+
+// A span in memory, for products with many columns.
+struct Panel : Factors {
+  Ints quants[kGroups][kQuadsOf];  // four consecutive elements of each row
+
+  void SetQuants(int g, int j, Ints v) { quants[g][j] = v; }
+  void EndGroup(int) {}
+};
 
 inline Ints LowNibbles(Ints v) { return And(v, SetI8(15)); }
 inline Ints HighNibbles(Ints v) { return And(ShiftRight(v, 4), SetI8(15)); }
@@ -65,28 +80,32 @@ struct RawSpan {
 };
 
 // Formats of blocks of 32: Derived gives kBytes, the offset kQuants of its quants, and
-// Group(raw, offset of the block, panel, g).
+// Group(raw, offset of the block, to, g).
 template <typename Derived, int kBlockBytes>
 struct SmallBlocks {
   static constexpr int kBlock = 32, kBytes = kBlockBytes, kSpanBytes = kGroups * kBytes;
   static constexpr bool kHalves = false;
   using Raw = RawSpan<kSpanBytes>;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const Raw raw(rows);
-#pragma GCC unroll 8
-    for (int g = 0; g < kGroups; ++g) Derived::Group(raw, g * kBytes, panel, g);
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) {
+      Derived::Group(raw, g * kBytes, to, g);
+      to.EndGroup(g);
+    }
   }
 };
 
 // Nibbles of the 16 bytes from `offset`: the low ones are the first half of the group.
-template <typename Raw, typename Make>
-inline void UnpackNibbles(const Raw& raw, int offset, Ints (&quants)[kQuadsOf], Make make) {
-#pragma GCC unroll 4
+template <typename Raw, typename To, typename Make>
+inline void UnpackNibbles(const Raw& raw, int offset, To& to, int g, Make make) {
+#pragma GCC unroll 16
   for (int j = 0; j < 4; ++j) {
     const Ints packed = raw.Word(offset + 4 * j);
-    quants[j] = make(LowNibbles(packed), j);
-    quants[j + 4] = make(HighNibbles(packed), j + 4);
+    to.SetQuants(g, j, make(LowNibbles(packed), j));
+    to.SetQuants(g, j + 4, make(HighNibbles(packed), j + 4));
   }
 }
 
@@ -94,10 +113,12 @@ struct Q4_0Panel : SmallBlocks<Q4_0Panel, 18> {
   static constexpr DType kType = DType::kQ4_0;
   static constexpr int kLargest = 15;
   static constexpr bool kSigned = false, kMins = true;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
-    UnpackNibbles(raw, at + 2, panel.quants[g], [](Ints q, int) { return q; });
-    panel.scales[g] = raw.F16(at);
-    panel.mins[g] = Mul(panel.scales[g], Set(-8.0f));
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
+    UnpackNibbles(raw, at + 2, to, g, [](Ints q, int) { return q; });
+    const Floats scale = raw.F16(at);
+    to.SetScale(g, scale);
+    to.SetMin(g, Mul(scale, Set(-8.0f)));
   }
 };
 
@@ -105,10 +126,11 @@ struct Q4_1Panel : SmallBlocks<Q4_1Panel, 20> {
   static constexpr DType kType = DType::kQ4_1;
   static constexpr int kLargest = 15;
   static constexpr bool kSigned = false, kMins = true;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
-    UnpackNibbles(raw, at + 4, panel.quants[g], [](Ints q, int) { return q; });
-    panel.scales[g] = raw.F16(at);
-    panel.mins[g] = raw.F16(at + 2);
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
+    UnpackNibbles(raw, at + 4, to, g, [](Ints q, int) { return q; });
+    to.SetScale(g, raw.F16(at));
+    to.SetMin(g, raw.F16(at + 2));
   }
 };
 
@@ -123,11 +145,13 @@ struct Q5_0Panel : SmallBlocks<Q5_0Panel, 22> {
   static constexpr DType kType = DType::kQ5_0;
   static constexpr int kLargest = 31;
   static constexpr bool kSigned = false, kMins = true;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
-    UnpackNibbles(raw, at + 6, panel.quants[g],
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
+    UnpackNibbles(raw, at + 6, to, g,
                   [bits = raw.Word(at + 2)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
-    panel.scales[g] = raw.F16(at);
-    panel.mins[g] = Mul(panel.scales[g], Set(-16.0f));
+    const Floats scale = raw.F16(at);
+    to.SetScale(g, scale);
+    to.SetMin(g, Mul(scale, Set(-16.0f)));
   }
 };
 
@@ -135,11 +159,12 @@ struct Q5_1Panel : SmallBlocks<Q5_1Panel, 24> {
   static constexpr DType kType = DType::kQ5_1;
   static constexpr int kLargest = 31;
   static constexpr bool kSigned = false, kMins = true;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
-    UnpackNibbles(raw, at + 8, panel.quants[g],
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
+    UnpackNibbles(raw, at + 8, to, g,
                   [bits = raw.Word(at + 4)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
-    panel.scales[g] = raw.F16(at);
-    panel.mins[g] = raw.F16(at + 2);
+    to.SetScale(g, raw.F16(at));
+    to.SetMin(g, raw.F16(at + 2));
   }
 };
 
@@ -147,10 +172,11 @@ struct Q8_0Panel : SmallBlocks<Q8_0Panel, 34> {
   static constexpr DType kType = DType::kQ8_0;
   static constexpr int kLargest = 128;
   static constexpr bool kSigned = true, kMins = false;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kQuadsOf; ++j) panel.quants[g][j] = Biased(raw.Word(at + 2 + 4 * j));
-    panel.scales[g] = raw.F16(at);
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, Biased(raw.Word(at + 2 + 4 * j)));
+    to.SetScale(g, raw.F16(at));
   }
 };
 
@@ -165,10 +191,11 @@ struct IQ4_NLPanel : SmallBlocks<IQ4_NLPanel, 18> {
   static constexpr DType kType = DType::kIQ4_NL;
   static constexpr int kLargest = 127;
   static constexpr bool kSigned = true, kMins = false;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
-    UnpackNibbles(raw, at + 2, panel.quants[g],
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
+    UnpackNibbles(raw, at + 2, to, g,
                   [values = Iq4Values()](Ints q, int) { return Lookup(values, q); });
-    panel.scales[g] = raw.F16(at);
+    to.SetScale(g, raw.F16(at));
   }
 };
 
@@ -177,13 +204,14 @@ struct MXFP4Panel : SmallBlocks<MXFP4Panel, 17> {
   static constexpr DType kType = DType::kMXFP4;
   static constexpr int kLargest = 24;
   static constexpr bool kSigned = false, kMins = true;
-  static void Group(const Raw& raw, int at, Panel& panel, int g) {
+  template <typename To>
+  static void Group(const Raw& raw, int at, To& to, int g) {
     const Ints values =
         Repeat(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
-    UnpackNibbles(raw, at + 1, panel.quants[g],
-                  [values](Ints q, int) { return Lookup(values, q); });
-    panel.scales[g] = HalfPowerOfTwo(ByteOf(raw.words[at / 4], at % 4));
-    panel.mins[g] = Mul(panel.scales[g], Set(-12.0f));
+    UnpackNibbles(raw, at + 1, to, g, [values](Ints q, int) { return Lookup(values, q); });
+    const Floats scale = HalfPowerOfTwo(ByteOf(raw.words[at / 4], at % 4));
+    to.SetScale(g, scale);
+    to.SetMin(g, Mul(scale, Set(-12.0f)));
   }
   // 2^(e - 128) from bits: (e - 1) << 23, but 1 << 21 and 1 << 22 for the denormal e = 0 and 1.
   static Floats HalfPowerOfTwo(Ints e) {

@@ -13,21 +13,24 @@ struct Q2_KPanel {
   static constexpr int kBlock = 256, kBytes = 84, kSpanBytes = kBytes, kLargest = 3;
   static constexpr bool kSigned = false, kHalves = true, kMins = true;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const RawSpan<kBytes> raw(rows);
     const Floats d = raw.F16(80), negative_min = Mul(raw.F16(82), Set(-1.0f));
+#pragma GCC unroll 16
     for (int half = 0; half < 16; ++half) {
       const Ints both = ByteOf(raw.words[half / 4], half % 4);
-      panel.half_scales[half / 2][half % 2] = Factor(And(both, SetI32(15)));
-      panel.half_mins[half / 2][half % 2] = ShiftRight(both, 4);
+      to.SetHalfScale(half, And(both, SetI32(15)));
+      to.SetHalfMin(half, ShiftRight(both, 4));
     }
+#pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
       const Ints* packed = raw.words + 4 + g / 4 * kQuadsOf;
-      for (int j = 0; j < kQuadsOf; ++j) panel.quants[g][j] = TwoBits(packed[j], g % 4 * 2);
-    }
-    for (int g = 0; g < kGroups; ++g) {
-      panel.scales[g] = d;
-      panel.mins[g] = negative_min;
+      to.SetScale(g, d);
+      to.SetMin(g, negative_min);
+#pragma GCC unroll 16
+      for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, TwoBits(packed[j], g % 4 * 2));
+      to.EndGroup(g);
     }
   }
 };
@@ -37,51 +40,60 @@ struct Q3_KPanel {
   static constexpr int kBlock = 256, kBytes = 110, kSpanBytes = kBytes, kLargest = 4;
   static constexpr bool kSigned = true, kHalves = true, kMins = false;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const RawSpan<kBytes> raw(rows);
-    UnpackScales(raw, panel);
+    UnpackScales(raw, to);
+#pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
       const Ints* packed = raw.words + 8 + g / 4 * kQuadsOf;
+#pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
         // A clear high bit means minus 4.
         const Ints clear = AndNot(ShiftRight(raw.words[j], g), SetI8(1));
         const Ints quants = SubI8(TwoBits(packed[j], g % 4 * 2), ShiftLeft(clear, 2));
-        panel.quants[g][j] = Biased(quants);
+        to.SetQuants(g, j, Biased(quants));
       }
+      to.EndGroup(g);
     }
   }
 
   // 16 scales of 6 bits, less 32: 4 low bits each in 8 bytes from 96, 2 high bits in the next 4.
-  static void UnpackScales(const RawSpan<kBytes>& raw, Panel& panel) {
+  template <typename To>
+  static void UnpackScales(const RawSpan<kBytes>& raw, To& to) {
     // The tail begins two bytes before the scales and ends with the f16 after them.
     auto word = [&raw](int i) {
       return Or(ShiftRight(raw.tail[i], 16), ShiftLeft(raw.tail[i + 1], 16));
     };
     const Floats d = F16High(raw.tail[3]);
     const Ints high = word(2);
+#pragma GCC unroll 16
     for (int i = 0; i < 4; ++i) {
       const Ints low = LowNibbles(ShiftRight(word(i % 2), i < 2 ? 0 : 4));
       const Ints scales = SubI8(Or(low, ShiftLeft(TwoBits(high, 2 * i), 4)), SetI8(32));
+#pragma GCC unroll 16
       for (int j = 0; j < 4; ++j) {
         const int half = 4 * i + j;
-        panel.half_scales[half / 2][half % 2] = Factor(SignedByteOf(scales, j));
+        to.SetHalfScale(half, SignedByteOf(scales, j));
       }
     }
-    for (int g = 0; g < kGroups; ++g) panel.scales[g] = d;
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) to.SetScale(g, d);
   }
 };
 
 // Scales and mins of Q4_K and Q5_K: f16 d, f16 dmin, then eight pairs of 6 bits in 12 bytes.
-template <typename Raw>
-inline void UnpackSixBitScales(const Raw& raw, Panel& panel) {
+template <typename Raw, typename To>
+inline void UnpackSixBitScales(const Raw& raw, To& to) {
   const Floats d = raw.F16(0), negative_min = Mul(raw.F16(2), Set(-1.0f));
   const Ints a = raw.words[1], b = raw.words[2], c = raw.words[3];
   const Ints six = SetI8(0x3f), four = SetI8(0x0f), two = SetI8(0x30);
   const Ints scales[2] = {And(a, six), Or(And(c, four), And(ShiftRight(a, 2), two))};
   const Ints mins[2] = {And(b, six), Or(And(ShiftRight(c, 4), four), And(ShiftRight(b, 2), two))};
+#pragma GCC unroll 16
   for (int g = 0; g < kGroups; ++g) {
-    panel.scales[g] = Mul(ToFloats(ByteOf(scales[g / 4], g % 4)), d);
-    panel.mins[g] = Mul(ToFloats(ByteOf(mins[g / 4], g % 4)), negative_min);
+    to.SetScale(g, Mul(ToFloats(ByteOf(scales[g / 4], g % 4)), d));
+    to.SetMin(g, Mul(ToFloats(ByteOf(mins[g / 4], g % 4)), negative_min));
   }
 }
 
@@ -90,15 +102,20 @@ struct Q4_KPanel {
   static constexpr int kBlock = 256, kBytes = 144, kSpanBytes = kBytes, kLargest = 15;
   static constexpr bool kSigned = false, kHalves = false, kMins = true;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const RawSpan<kBytes> raw(rows);
-    UnpackSixBitScales(raw, panel);
+    UnpackSixBitScales(raw, to);
+#pragma GCC unroll 16
     for (int g = 0; g < kGroups; g += 2) {
       const Ints* packed = raw.words + 4 + g / 2 * kQuadsOf;
+#pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
-        panel.quants[g][j] = LowNibbles(packed[j]);
-        panel.quants[g + 1][j] = HighNibbles(packed[j]);
+        to.SetQuants(g, j, LowNibbles(packed[j]));
+        to.SetQuants(g + 1, j, HighNibbles(packed[j]));
       }
+      to.EndGroup(g);
+      to.EndGroup(g + 1);
     }
   }
 };
@@ -108,18 +125,23 @@ struct Q5_KPanel {
   static constexpr int kBlock = 256, kBytes = 176, kSpanBytes = kBytes, kLargest = 31;
   static constexpr bool kSigned = false, kHalves = false, kMins = true;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const RawSpan<kBytes> raw(rows);
-    UnpackSixBitScales(raw, panel);
+    UnpackSixBitScales(raw, to);
+#pragma GCC unroll 16
     for (int g = 0; g < kGroups; g += 2) {
       const Ints* packed = raw.words + 12 + g / 2 * kQuadsOf;
+#pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
         auto fifth = [&](int group) {
           return ShiftLeft(And(ShiftRight(raw.words[4 + j], group), SetI8(1)), 4);
         };
-        panel.quants[g][j] = Or(LowNibbles(packed[j]), fifth(g));
-        panel.quants[g + 1][j] = Or(HighNibbles(packed[j]), fifth(g + 1));
+        to.SetQuants(g, j, Or(LowNibbles(packed[j]), fifth(g)));
+        to.SetQuants(g + 1, j, Or(HighNibbles(packed[j]), fifth(g + 1)));
       }
+      to.EndGroup(g);
+      to.EndGroup(g + 1);
     }
   }
 };
@@ -129,24 +151,29 @@ struct Q6_KPanel {
   static constexpr int kBlock = 256, kBytes = 210, kSpanBytes = kBytes, kLargest = 32;
   static constexpr bool kSigned = true, kHalves = true, kMins = false;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const RawSpan<kBytes> raw(rows);
     const Floats d = F16High(raw.tail[3]);
+#pragma GCC unroll 16
     for (int half = 0; half < 16; ++half) {
       const Ints scale = SignedByteOf(raw.words[48 + half / 4], half % 4);
-      panel.half_scales[half / 2][half % 2] = Factor(scale);
+      to.SetHalfScale(half, scale);
     }
+#pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
       // Of 128 elements: low nibbles of 64 bytes, then high ones; two bits of 32 bytes.
       const int n = g / 4, i = g % 4;
       const Ints* low = raw.words + 16 * n + i % 2 * kQuadsOf;
       const Ints* high = raw.words + 32 + kQuadsOf * n;
+      to.SetScale(g, d);
+#pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
         const Ints nibbles = i < 2 ? LowNibbles(low[j]) : HighNibbles(low[j]);
         const Ints six = Or(nibbles, ShiftLeft(TwoBits(high[j], 2 * i), 4));
-        panel.quants[g][j] = Biased(SubI8(six, SetI8(32)));
+        to.SetQuants(g, j, Biased(SubI8(six, SetI8(32))));
       }
-      panel.scales[g] = d;
+      to.EndGroup(g);
     }
   }
 };
@@ -156,16 +183,19 @@ struct IQ4_XSPanel {
   static constexpr int kBlock = 256, kBytes = 136, kSpanBytes = kBytes, kLargest = 127;
   static constexpr bool kSigned = true, kHalves = false, kMins = false;
 
-  static void Unpack(Rows rows, Panel& panel) {
+  template <typename To>
+  static void Unpack(Rows rows, To& to) {
     const RawSpan<kBytes> raw(rows);  // f16 d, eight pairs of high bits, eight low nibbles
     const Floats d = raw.F16(0);
+#pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
       const Ints low = And(ShiftRight(raw.words[1], 4 * g), SetI32(15));
       const Ints high = And(ShiftRight(raw.words[0], 16 + 2 * g), SetI32(3));
       const Ints scale = SubI32(Or(low, ShiftLeft(high, 4)), SetI32(32));
-      panel.scales[g] = Mul(d, ToFloats(scale));
-      UnpackNibbles(raw, 8 + 16 * g, panel.quants[g],
+      to.SetScale(g, Mul(d, ToFloats(scale)));
+      UnpackNibbles(raw, 8 + 16 * g, to, g,
                     [values = Iq4Values()](Ints q, int) { return Lookup(values, q); });
+      to.EndGroup(g);
     }
   }
 };

@@ -1,0 +1,57 @@
+// Products of matrices of f32.
+#include "backends/cpu/isa/inner_loops.h"
+#include "backends/cpu/isa/lanes.h"
+
+namespace tandem::cpu::TANDEM_CPU_ISA {
+namespace {
+
+constexpr int kVectors = 2;  // of a row of the result, at a time
+#ifdef __AVX512F__
+constexpr int kRows = 8;  // of the result, at a time
+#else
+constexpr int kRows = 4;
+#endif
+
+// kR rows from `row` and kV vectors from `column`.
+template <int kR, int kV>
+inline void AddProducts(const Multiplication& m, int64_t row, int64_t column) {
+  const float* const* a = m.a + row;
+  const float* b = m.b + column;
+  float* out = m.out + row * m.out_stride + column;
+  Floats sums[kR][kV];
+  for (int r = 0; r < kR; ++r) {
+    for (int v = 0; v < kV; ++v) sums[r][v] = Load(out + r * m.out_stride + v * kLanes);
+  }
+  for (int64_t k = 0; k < m.depth; ++k, b += m.b_stride) {
+    Floats columns[kV];
+    for (int v = 0; v < kV; ++v) columns[v] = Load(b + v * kLanes);
+    for (int r = 0; r < kR; ++r) {
+      const Floats factor = Set(a[r][k]);
+      for (int v = 0; v < kV; ++v) sums[r][v] = Fma(factor, columns[v], sums[r][v]);
+    }
+  }
+  for (int r = 0; r < kR; ++r) {
+    for (int v = 0; v < kV; ++v) Store(out + r * m.out_stride + v * kLanes, sums[r][v]);
+  }
+}
+
+// Rows from `row` on, kR at a time, then half as many, down to one.
+template <int kR>
+void MultiplyRows(const Multiplication& m, int64_t row) {
+  for (; row + kR <= m.rows; row += kR) {
+    int64_t column = 0;
+    for (; column + kVectors * kLanes <= m.width; column += kVectors * kLanes) {
+      AddProducts<kR, kVectors>(m, row, column);
+    }
+    for (; column < m.width; column += kLanes) AddProducts<kR, 1>(m, row, column);
+  }
+  if constexpr (kR > 1) {
+    if (row < m.rows) MultiplyRows<kR / 2>(m, row);
+  }
+}
+
+}  // namespace
+
+void Multiply(const Multiplication& m) { MultiplyRows<kRows>(m, 0); }
+
+}  // namespace tandem::cpu::TANDEM_CPU_ISA
