@@ -14,7 +14,7 @@ namespace tandem {
 // Opens the device that `spec` names:
 //   "reference"             the slow oracle
 //   "cpu", "cpu:avx2"       this machine's CPU, with all its instructions or with those of an older
-//                           one: "avx2" or "avx512"
+//                           one: "avx2", "avx512" or "amx"
 //   "cuda", "cuda:1"        an NVIDIA GPU, from the plugin libtandem_cuda.so that is found beside
 //                           the program or library, or in ../lib/tandem from there
 //   "./libmine.so"          a plugin: any path that contains '/' or ends in ".so"

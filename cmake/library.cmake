@@ -4,6 +4,7 @@ add_library(tandem STATIC
   $<TARGET_OBJECTS:tandem_cpu>
   $<TARGET_OBJECTS:tandem_cpu_avx2>
   $<TARGET_OBJECTS:tandem_cpu_avx512>
+  $<TARGET_OBJECTS:tandem_cpu_amx>
   $<TARGET_OBJECTS:tandem_open_device>
   $<TARGET_OBJECTS:tandem_ops>
   $<TARGET_OBJECTS:tandem_graph>

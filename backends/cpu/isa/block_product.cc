@@ -2,6 +2,7 @@
 
 #include "backends/cpu/isa/inner_loops.h"
 #include "backends/cpu/isa/panel_k.h"
+#include "backends/cpu/isa/tiles.h"
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 namespace {
@@ -59,6 +60,38 @@ void AddBlocks(const SpanOfTile& s, int64_t first, int64_t last) {
   }
 }
 
+#ifdef __AMX_INT8__
+constexpr int64_t kLeastTokens = 6;  // for fewer columns tiles do not pay
+
+// 16 columns as tiles want them: at equal distances. Where they are not, or are fewer, they are
+// copied; those that are missing stay as they are and their results are not used.
+struct TokenCopies {
+  ActivationSpan spans[kTokens] = {};
+
+  Tokens Gather(const std::byte* const* columns, int count, int64_t span) {
+    auto at = [&](int c) { return reinterpret_cast<const ActivationSpan*>(columns[c]) + span; };
+    bool even = count == kTokens;
+    for (int c = 2; even && c < count; ++c) {
+      even = columns[c] - columns[c - 1] == columns[1] - columns[0];
+    }
+    if (even) return {at(0), columns[1] - columns[0]};
+    for (int c = 0; c < count; ++c) spans[c] = *at(c);
+    return {spans, sizeof(ActivationSpan)};
+  }
+};
+
+template <typename Format>
+void AddInTiles(const SpanOfTile& s, int64_t panels, TokenCopies& copies) {
+  for (int64_t c = 0; c < s.tile->count; c += kTokens) {
+    const int count = static_cast<int>(Least(kTokens, s.tile->count - c));
+    const Tokens x = copies.Gather(s.tile->columns + c, count, s.span);
+    for (int64_t p = 0; p < panels; ++p) {
+      AddTokens<Format>(s.panels[p], s.groups, x, count, s.sums + p * s.stride + c * kLanes);
+    }
+  }
+}
+#endif
+
 // Up to kTileRows rows from `first_row`; with few columns one panel.
 template <typename Format>
 class Tile {
@@ -81,6 +114,15 @@ class Tile {
       OneColumn<Format> to(*x, groups, sums_);
       return Format::Unpack(RowsOf(0, span, groups), to);
     }
+#ifdef __AMX_INT8__
+    if (tile_.count >= kLeastTokens) {
+      for (int64_t p = 0; p < panels_; ++p) {
+        PlainPanel to = {panel_[p]};
+        Format::Unpack(RowsOf(p, span, groups), to);
+      }
+      return AddInTiles<Format>(SpanOf(0, span, groups), panels_, tokens_);
+    }
+#endif
     for (int64_t p = 0; p < panels_; ++p) {
       Format::Unpack(RowsOf(p, span, groups), panel_[p]);
     }
@@ -132,15 +174,28 @@ class Tile {
   const int64_t first_row_, panels_;
   Panel panel_[kPanels];
   RowCopies<Format> copies_;
+#ifdef __AMX_INT8__
+  TokenCopies tokens_;
+#endif
   alignas(64) float sums_[kTileColumns * kTileRows];
 };
 
 template <typename Format>
-void BlockProduct(const ProductTile& tile) {
-  const int64_t step = tile.count <= kFewColumns ? kLanes : kTileRows;
+void RunTiles(const ProductTile& tile, int64_t step) {
   for (int64_t row = 0; row < tile.rows; row += step) {
     Tile<Format>(tile, row, Least(step, tile.rows - row)).Run();
   }
+}
+
+template <typename Format>
+void BlockProduct(const ProductTile& tile) {
+#ifdef __AMX_INT8__
+  if (tile.count >= kLeastTokens) {
+    const TileShapes<Format> shapes;
+    return RunTiles<Format>(tile, kTileRows);
+  }
+#endif
+  RunTiles<Format>(tile, tile.count <= kFewColumns ? kLanes : kTileRows);
 }
 
 template <typename Format>

@@ -161,6 +161,8 @@ inline void AddColumns(const Panel* panels, int groups, const Columns<kC>& x, fl
 template <typename Format>
 class OneColumn : public Factors {
  public:
+  static constexpr bool kBiased = TANDEM_CPU_ISA::kBiased;
+
   OneColumn(const ActivationSpan& x, int groups, float* sums)
       : x_(x), groups_(groups), sums_(sums), total_(Load(sums)) {
     dots_[0] = Start(0);

@@ -17,11 +17,16 @@ inline constexpr int kGroup = 32;   // elements
 inline constexpr int kGroups = 8;   // of a panel
 inline constexpr int kQuadsOf = 8;  // of a group
 
-// What a signed quant is kept as, see kBiased.
-inline Ints Biased(Ints quants) { return kBiased ? Xor(quants, SetI8(-128)) : quants; }
+// What a signed quant is handed over as: with 128 added if To wants it so.
+template <typename To>
+inline Ints Biased(Ints quants) {
+  return To::kBiased ? Xor(quants, SetI8(-128)) : quants;
+}
 
 // The form in which an i32 multiplies sums of products: AVX2 multiplies pairs of i16.
-inline Ints Factor(Ints v) { return kBiased ? v : Or(And(v, SetI32(0xffff)), ShiftLeft(v, 16)); }
+inline Ints Factor(Ints v) {
+  return TANDEM_CPU_ISA::kBiased ? v : Or(And(v, SetI32(0xffff)), ShiftLeft(v, 16));
+}
 
 // What the quants of a span are multiplied with.
 struct alignas(64) Factors {
@@ -38,6 +43,7 @@ struct alignas(64) Factors {
 
 // A span in memory, for products with many columns.
 struct Panel : Factors {
+  static constexpr bool kBiased = TANDEM_CPU_ISA::kBiased;
   Ints quants[kGroups][kQuadsOf];  // four consecutive elements of each row
 
   void SetQuants(int g, int j, Ints v) { quants[g][j] = v; }
@@ -175,16 +181,17 @@ struct Q8_0Panel : SmallBlocks<Q8_0Panel, 34> {
   template <typename To>
   static void Group(const Raw& raw, int at, To& to, int g) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, Biased(raw.Word(at + 2 + 4 * j)));
+    for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, Biased<To>(raw.Word(at + 2 + 4 * j)));
     to.SetScale(g, raw.F16(at));
   }
 };
 
 // The values of a 4-bit code book, for Lookup.
+template <typename To>
 inline Ints Iq4Values() {
   const __m128i values =
       _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
-  return Biased(Repeat(values));
+  return Biased<To>(Repeat(values));
 }
 
 struct IQ4_NLPanel : SmallBlocks<IQ4_NLPanel, 18> {
@@ -194,7 +201,7 @@ struct IQ4_NLPanel : SmallBlocks<IQ4_NLPanel, 18> {
   template <typename To>
   static void Group(const Raw& raw, int at, To& to, int g) {
     UnpackNibbles(raw, at + 2, to, g,
-                  [values = Iq4Values()](Ints q, int) { return Lookup(values, q); });
+                  [values = Iq4Values<To>()](Ints q, int) { return Lookup(values, q); });
     to.SetScale(g, raw.F16(at));
   }
 };

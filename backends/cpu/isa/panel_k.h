@@ -52,7 +52,7 @@ struct Q3_KPanel {
         // A clear high bit means minus 4.
         const Ints clear = AndNot(ShiftRight(raw.words[j], g), SetI8(1));
         const Ints quants = SubI8(TwoBits(packed[j], g % 4 * 2), ShiftLeft(clear, 2));
-        to.SetQuants(g, j, Biased(quants));
+        to.SetQuants(g, j, Biased<To>(quants));
       }
       to.EndGroup(g);
     }
@@ -171,7 +171,7 @@ struct Q6_KPanel {
       for (int j = 0; j < kQuadsOf; ++j) {
         const Ints nibbles = i < 2 ? LowNibbles(low[j]) : HighNibbles(low[j]);
         const Ints six = Or(nibbles, ShiftLeft(TwoBits(high[j], 2 * i), 4));
-        to.SetQuants(g, j, Biased(SubI8(six, SetI8(32))));
+        to.SetQuants(g, j, Biased<To>(SubI8(six, SetI8(32))));
       }
       to.EndGroup(g);
     }
@@ -194,7 +194,7 @@ struct IQ4_XSPanel {
       const Ints scale = SubI32(Or(low, ShiftLeft(high, 4)), SetI32(32));
       to.SetScale(g, Mul(d, ToFloats(scale)));
       UnpackNibbles(raw, 8 + 16 * g, to, g,
-                    [values = Iq4Values()](Ints q, int) { return Lookup(values, q); });
+                    [values = Iq4Values<To>()](Ints q, int) { return Lookup(values, q); });
       to.EndGroup(g);
     }
   }
