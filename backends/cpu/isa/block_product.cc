@@ -67,6 +67,7 @@ constexpr int64_t kLeastTokens = 6;  // for fewer columns tiles do not pay
 // copied; those that are missing stay as they are and their results are not used.
 struct TokenCopies {
   ActivationSpan spans[kTokens] = {};
+  SpanFactors factors[kTokens] = {};
 
   Tokens Gather(const std::byte* const* columns, int count, int64_t span) {
     auto at = [&](int c) { return reinterpret_cast<const ActivationSpan*>(columns[c]) + span; };
@@ -74,9 +75,12 @@ struct TokenCopies {
     for (int c = 2; even && c < count; ++c) {
       even = columns[c] - columns[c - 1] == columns[1] - columns[0];
     }
-    if (even) return {at(0), columns[1] - columns[0]};
+    for (int c = 0; c < count; ++c) {
+      std::memcpy(&factors[c], at(c)->scales, sizeof(SpanFactors));
+    }
+    if (even) return {at(0), columns[1] - columns[0], factors};
     for (int c = 0; c < count; ++c) spans[c] = *at(c);
-    return {spans, sizeof(ActivationSpan)};
+    return {spans, sizeof(ActivationSpan), factors};
   }
 };
 

@@ -4,6 +4,8 @@
 // same bits as those of block_product.h.
 #pragma once
 
+#include <cstddef>
+
 #include "backends/cpu/isa/block_product.h"
 
 #ifdef __AMX_INT8__
@@ -11,6 +13,10 @@
 namespace tandem::cpu::TANDEM_CPU_ISA {
 
 inline constexpr int kTokens = 16;  // columns of a tile
+
+// The compiler's functions for tiles do not say that they read memory: what was stored before this
+// has to be there.
+inline void FinishStores() { asm volatile("" ::: "memory"); }
 
 // A panel whose signed quants are as they are: tiles multiply signed bytes.
 struct PlainPanel {
@@ -42,6 +48,7 @@ class TileShapes {
       shapes.row_bytes[t] = t == 4 || t == 5 ? kElements : 64;
       shapes.rows[t] = t >= 6 ? kElements / 4 : kTokens;
     }
+    FinishStores();
     _tile_loadconfig(&shapes);
   }
   TileShapes(const TileShapes&) = delete;
@@ -49,10 +56,20 @@ class TileShapes {
   ~TileShapes() { _tile_release(); }
 };
 
-// Rows of activations of 16 columns.
+// Scales and sums of a span, as they follow each other there.
+struct alignas(64) SpanFactors {
+  float scales[kGroups];
+  float sums[kGroups];
+};
+static_assert(offsetof(ActivationSpan, sums) ==
+              offsetof(ActivationSpan, scales) + sizeof(float) * kGroups);
+
+// Rows of activations of 16 columns, and copies of their factors at distances that the compiler
+// knows.
 struct Tokens {
   const ActivationSpan* first;
   int64_t stride;  // bytes
+  const SpanFactors* factors;
   const ActivationSpan& at(int t) const {
     return *reinterpret_cast<const ActivationSpan*>(reinterpret_cast<const std::byte*>(first) +
                                                     t * stride);
@@ -71,6 +88,7 @@ inline void MultiplyTiles(const Panel& panel, int g, const Tokens& x, TileSums (
   const int8_t* second = first + TileShapes<Format>::kElements;
   const Ints* w_first = panel.quants[g];
   const Ints* w_second = Format::kHalves ? panel.quants[g] + 4 : panel.quants[g + 1];
+  FinishStores();
   _tile_zero(0);
   _tile_zero(1);
   _tile_loadd(4, first, x.stride);
@@ -89,9 +107,12 @@ inline void MultiplyTiles(const Panel& panel, int g, const Tokens& x, TileSums (
 }
 
 template <typename Format>
-inline Floats AddGroup(const Panel& panel, int g, const ActivationSpan& x, Ints dots, Floats sum) {
-  const Floats scale = Mul(panel.scales[g], Set(x.scales[g]));
-  return AddMin<Format>(panel, g, x, Fma(ToFloats(dots), scale, sum));
+inline Floats AddGroup(const Panel& panel, int g, const Tokens& x, int t, Ints dots, Floats sum) {
+  const SpanFactors& factors = x.factors[t];
+  sum = Fma(ToFloats(dots), Mul(panel.scales[g], Set(factors.scales[g])), sum);
+  if constexpr (!Format::kMins) return sum;
+  if constexpr (Format::kHalves) return AddMin<Format>(panel, g, x.at(t), sum);
+  return Fma(panel.mins[g], Set(factors.sums[g]), sum);
 }
 
 // sums[t * kLanes + row] += panel . token t, for 16 tokens of which `count` are wanted, and
@@ -101,19 +122,22 @@ inline void AddTokens(const Panel& panel, int groups, const Tokens& x, int count
   Floats totals[kTokens];
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) totals[t] = t < count ? Load(sums + t * kLanes) : ZeroFloats();
+  // The sums of the next groups are on their way while those of the last ones are used.
+  constexpr int kStep = Format::kHalves ? 1 : 2;
   TileSums dots[2][2];
-  for (int g = 0, turn = 0; g < groups; g += Format::kHalves ? 1 : 2, turn ^= 1) {
-    MultiplyTiles<Format>(panel, g, x, dots[turn]);
+  MultiplyTiles<Format>(panel, 0, x, dots[0]);
+  for (int g = 0, turn = 0; g < groups; g += kStep, turn ^= 1) {
+    if (g + kStep < groups) MultiplyTiles<Format>(panel, g + kStep, x, dots[turn ^ 1]);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       const Ints a = LoadInts(dots[turn][0].of[t]), b = LoadInts(dots[turn][1].of[t]);
       if constexpr (Format::kHalves) {
         const Ints both =
             AddI32(MulI32(a, panel.half_scales[g][0]), MulI32(b, panel.half_scales[g][1]));
-        totals[t] = AddGroup<Format>(panel, g, x.at(t), both, totals[t]);
+        totals[t] = AddGroup<Format>(panel, g, x, t, both, totals[t]);
       } else {
-        totals[t] = AddGroup<Format>(panel, g, x.at(t), a, totals[t]);
-        if (g + 1 < groups) totals[t] = AddGroup<Format>(panel, g + 1, x.at(t), b, totals[t]);
+        totals[t] = AddGroup<Format>(panel, g, x, t, a, totals[t]);
+        if (g + 1 < groups) totals[t] = AddGroup<Format>(panel, g + 1, x, t, b, totals[t]);
       }
     }
   }
