@@ -9,10 +9,10 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help deps run build test asan tsan clean
+.PHONY: help deps run build test asan tsan benchmark clean
 
 help:  ## This list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 deps:  ## Install missing packages (Debian, Ubuntu)
 	@scripts/install_dependencies.sh
@@ -34,6 +34,11 @@ asan:  ## All tests under AddressSanitizer and UndefinedBehaviorSanitizer
 
 tsan:  ## All tests under ThreadSanitizer
 	@$(MAKE) test PRESET=tsan
+
+benchmark: deps  ## Speed of single kernels: make benchmark ARGS="--benchmark_filter=product/q4_k"
+	@cmake --preset release -DTANDEM_BUILD_BENCHMARKS=ON --log-level=WARNING
+	@cmake --build build --parallel $(JOBS) --target cpu_kernel_bench
+	build/bin/cpu_kernel_bench $(ARGS)
 
 clean:  ## Remove all build folders
 	rm -rf build build-asan build-tsan build-device

@@ -28,6 +28,16 @@ TEST(OpenDeviceTest, OpensByName) {
   EXPECT_THAT(KnownDevices(), Contains("reference"));
 }
 
+TEST(OpenDeviceTest, TheCpuCanBeHeldToOlderInstructions) {
+  const auto device = OpenDevice("cpu:avx2", {.threads = 1});
+  ASSERT_TRUE(device.ok()) << device.status().ToString();
+  EXPECT_EQ((*device)->info().name, "cpu");
+  EXPECT_EQ((*device)->info().description, "AVX2, 1 threads");
+  const absl::Status status = OpenError("cpu:mmx");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("mmx"), HasSubstr("avx2, avx512")));
+}
+
 TEST(OpenDeviceTest, UnknownNamesAreToldWhatThereIs) {
   const absl::Status status = OpenError("gpu");
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
