@@ -150,10 +150,9 @@ class Tile {
   Rows RowsOf(int64_t p, int64_t span, int groups) {
     const int64_t row = first_row_ + p * kLanes, count = Least(kLanes, tile_.rows - row);
     Rows rows = {tile_.weights + row * tile_.stride + span * Format::kSpanBytes, tile_.stride};
-    if (tile_.count <= kFewColumns) {
-      constexpr int64_t kBytes = kLanes * Format::kSpanBytes;
-      Prefetch(tile_.weights + (row + kLanes) * tile_.stride + span * kBytes, kBytes);
-    }
+    // The rows after this tile are likely to be next, here or in the next tile of this thread.
+    constexpr int64_t kBytes = kLanes * Format::kSpanBytes;
+    Prefetch(tile_.weights + (row + panels_ * kLanes) * tile_.stride + span * kBytes, kBytes);
     // A span that is cut short reads on into the next row, if there is one.
     const bool cut = groups < kGroups && row + kLanes >= tile_.rows;
     if (count < kLanes || cut) {
