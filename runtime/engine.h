@@ -37,7 +37,8 @@ struct EngineOptions {
   int threads = 0;            // CPU threads; 0: one for each core
   int64_t context = 0;        // most tokens of a session; 0: the model's, but at most 4096
   int64_t max_sessions = 1;   // sessions at a time; each has a KV cache of `context` tokens
-  int64_t micro_batch = 512;  // most tokens of a step
+  // Most tokens of a step. Large steps give each expert more tokens and expand latents less often.
+  int64_t micro_batch = 2048;
   int64_t kq_limit = int64_t{256} << 20;  // most bytes of temporaries of attention
   DType kv_type = DType::kF16;            // f32, f16, bf16, q8_0 or q4_0
   LatentForm latent_form = LatentForm::kAuto;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "backends/cpu/product.h"
 #include "backends/device/kernels.h"
 
 namespace tandem::cpu {
@@ -62,14 +63,12 @@ struct Partial {
   void Clear(int64_t rows) const;
 };
 
-// Keys [first_key, first_key + count) as floats. Those that no row sees may be anything.
+// Keys [first_key, first_key + count). Those that no row sees may be anything.
 struct KeyTile {
   int64_t first_key, count;
-  const float* keys;   // [count, Dk]; transposed: [Dk, kTileKeys]
-  int64_t key_stride;  // floats
+  PlainRows keys;  // [count, Dk]; transposed: f32 [Dk, kTileKeys]
   bool transposed;
-  const float* values;
-  int64_t value_stride;  // floats; rows may be read up to a multiple of kPad
+  PlainRows values;  // [count, Dv]; rows may be read up to a multiple of kPad
 };
 
 // The rows of a block with the addresses of their queries.

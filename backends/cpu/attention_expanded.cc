@@ -203,8 +203,7 @@ void ProjectTransposed(const ExpandedPlan& p, const std::byte* weights, const Te
       latents[c] = lane.latents + c * p.widths.latent_stride() + first;
     }
     p.multiply({.a = latents,
-                .b = lane.weights,
-                .b_stride = stride,
+                .b = PlainRows::Of(lane.weights, stride),
                 .depth = depth,
                 .out = lane.rows,
                 .out_stride = stride,
@@ -266,11 +265,9 @@ void Attend(const ExpandedPlan& p, int64_t item, const Lane& lane) {
     p.add_tile(rows,
                {.first_key = first_key,
                 .count = count,
-                .keys = p.Keys(head, key),
-                .key_stride = kTileKeys,
+                .keys = PlainRows::Of(p.Keys(head, key), kTileKeys),
                 .transposed = true,
-                .values = p.Values(head, key),
-                .value_stride = p.widths.value_stride()},
+                .values = PlainRows::Of(p.Values(head, key), p.widths.value_stride())},
                lane.scores, partial);
   }
   const bool last = turn.chunk + 1 >= turn.chunks.last;

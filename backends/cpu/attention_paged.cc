@@ -148,32 +148,43 @@ int StartRun(const PagedPlan& p) {
   return static_cast<int>(std::min(pieces, p.layout.lanes));
 }
 
-// A tile in the scratch of a lane.
-KeyTile LaneTile(const PagedPlan& p, const Lane& lane) {
-  KeyTile tile = {.keys = lane.keys,
-                  .key_stride = PaddedFloats(p.args.q.dim(2)),
-                  .values = lane.values,
-                  .value_stride = PaddedFloats(p.args.out.dim(2))};
-  if (SharesKeys(p.args)) {
-    tile.values = lane.keys + p.args.v_from_k_offset;
-    tile.value_stride = tile.key_stride;
-  }
-  return tile;
+// Rows of a cache that can be used where they are: plain numbers, and no reading beyond the last
+// one.
+bool IsUsedInPlace(const AttentionArgs& a, const TensorView& cache, int64_t width) {
+  const bool padded = width % kPad == 0 && (!SharesKeys(a) || a.out.dim(2) % kPad == 0);
+  return padded && !IsQuantized(cache.dtype);
 }
 
-// Decodes the keys that are seen; `first` is the first of the tile.
-void LoadKeys(const PagedPlan& p, const QueryBlock& block, KeyRange seen, int64_t first,
-              const Lane& lane) {
-  const AttentionArgs& a = p.args;
-  const int64_t key_width = a.q.dim(2), value_width = a.out.dim(2);
+static_assert(kPageTokens % kTileKeys == 0);  // a tile lies within a page
+
+// Keys or values of a tile: in the cache, or decoded to `scratch`, those that are seen.
+PlainRows LoadRows(const PagedPlan& p, const QueryBlock& block, const TensorView& cache,
+                   int64_t width, KeyRange seen, int64_t first, DecodeFn* decode, float* scratch) {
   const int64_t head = block.first_head / block.heads;
-  for (int64_t key = seen.low; key < seen.high; ++key) {
-    p.decode_key(KeyRow(a, a.k, block.seq, key, head), 0, key_width,
-                 lane.keys + (key - first) * PaddedFloats(key_width));
-    if (SharesKeys(a)) continue;
-    p.decode_value(KeyRow(a, a.v, block.seq, key, head), 0, value_width,
-                   lane.values + (key - first) * PaddedFloats(value_width));
+  if (IsUsedInPlace(p.args, cache, width)) {
+    return {KeyRow(p.args, cache, block.seq, first, head), cache.strides[1], cache.dtype};
   }
+  const int64_t stride = PaddedFloats(width);
+  for (int64_t key = seen.low; key < seen.high; ++key) {
+    decode(KeyRow(p.args, cache, block.seq, key, head), 0, width, scratch + (key - first) * stride);
+  }
+  return PlainRows::Of(scratch, stride);
+}
+
+// The tile of keys from `first`, of which `seen` are seen.
+KeyTile LoadTile(const PagedPlan& p, const QueryBlock& block, KeyRange seen, int64_t first,
+                 const Lane& lane) {
+  const AttentionArgs& a = p.args;
+  KeyTile tile = {
+      .first_key = first,
+      .keys = LoadRows(p, block, a.k, a.q.dim(2), seen, first, p.decode_key, lane.keys)};
+  if (SharesKeys(a)) {
+    tile.values = tile.keys;
+    tile.values.first += RowBytes(tile.keys.type, a.v_from_k_offset);
+  } else {
+    tile.values = LoadRows(p, block, a.v, a.out.dim(2), seen, first, p.decode_value, lane.values);
+  }
+  return tile;
 }
 
 void ComputeChunk(const PagedPlan& p, const QueryBlock& block, const BlockRows& rows, int64_t chunk,
@@ -185,10 +196,8 @@ void ComputeChunk(const PagedPlan& p, const QueryBlock& block, const BlockRows& 
     const int64_t count = std::min(kTileKeys, end - key);
     const KeyRange seen = rows.Visible(0, rows.count, {key, key + count});
     if (seen.low == seen.high) continue;
-    KeyTile tile = LaneTile(p, lane);
-    tile.first_key = key;
+    KeyTile tile = LoadTile(p, block, seen, key, lane);
     tile.count = count;
-    LoadKeys(p, block, seen, key, lane);
     p.add_tile(rows, tile, lane.scores, partial);
   }
 }

@@ -22,14 +22,25 @@ struct ProductTile {
 // An element of the result does not depend on what else is in the tile.
 using ProductFn = void(const ProductTile& tile);
 
+// Rows of plain numbers: f32, f16 or bf16.
+struct PlainRows {
+  const std::byte* first = nullptr;
+  int64_t stride = 0;  // bytes
+  DType type = DType::kF32;
+
+  static PlainRows Of(const float* first, int64_t stride_floats) {
+    return {reinterpret_cast<const std::byte*>(first),
+            stride_floats * static_cast<int64_t>(sizeof(float)), DType::kF32};
+  }
+};
+
 // out[r][i] += sum_k a[r][k] b[k][i] in f32; `width` is a multiple of 16.
 struct Multiplication {
   const float* const* a = nullptr;
-  const float* b = nullptr;
-  int64_t b_stride = 0;  // floats, as out_stride
+  PlainRows b;
   int64_t depth = 0;
   float* out = nullptr;
-  int64_t out_stride = 0;
+  int64_t out_stride = 0;  // floats
   int64_t rows = 0, width = 0;
 };
 using MultiplyFn = void(const Multiplication& m);

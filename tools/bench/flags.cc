@@ -49,7 +49,7 @@ void AddSettings(CLI::App& app, BenchFlags& flags) {
       ->default_str("0");
   AddList(app, "--micro-batch", flags.request.micro_batches, "Most tokens of a step")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
-      ->default_str("512");
+      ->default_str("2048");
   AddList(app, "--kv-type", flags.request.kv_types, "Number formats of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4_0"}))
       ->default_str("f16")

@@ -19,7 +19,7 @@ struct BenchRequest {
   std::vector<int64_t> parallel = {1};
   std::vector<std::string> devices = {"cpu"};  // "a+b" is one that runs on both, best first
   std::vector<int> threads = {0};              // 0: one for each core
-  std::vector<int64_t> micro_batches = {512};
+  std::vector<int64_t> micro_batches = {2048};
   std::vector<std::string> kv_types = {"f16"};
 };
 
@@ -40,7 +40,7 @@ struct BenchTest {
 struct BenchSetting {
   std::string device;
   int threads = 1;
-  int64_t micro_batch = 512;
+  int64_t micro_batch = 2048;
   std::string kv_type;
   bool operator==(const BenchSetting&) const = default;
 };

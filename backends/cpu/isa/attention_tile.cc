@@ -23,7 +23,6 @@ void Score(const BlockRows& rows, const KeyTile& tile, float* scores) {
     }
     return Multiply({.a = queries,
                      .b = tile.keys,
-                     .b_stride = tile.key_stride,
                      .depth = depth,
                      .out = scores,
                      .out_stride = kTileKeys,
@@ -32,13 +31,13 @@ void Score(const BlockRows& rows, const KeyTile& tile, float* scores) {
   }
   float* out[kBlockRows];
   for (int64_t r = 0; r < rows.count; ++r) out[r] = scores + r * kTileKeys;
-  FindPlainProduct(DType::kF32)({.weights = reinterpret_cast<const std::byte*>(tile.keys),
-                                 .stride = tile.key_stride * static_cast<int64_t>(sizeof(float)),
-                                 .rows = tile.count,
-                                 .in = depth,
-                                 .columns = rows.queries,
-                                 .out = out,
-                                 .count = rows.count});
+  FindPlainProduct(tile.keys.type)({.weights = tile.keys.first,
+                                    .stride = tile.keys.stride,
+                                    .rows = tile.count,
+                                    .in = depth,
+                                    .columns = rows.queries,
+                                    .out = out,
+                                    .count = rows.count});
 }
 
 // tanh(x) = sign(x) (1 - e) / (1 + e), e = exp(-2 |x|).
@@ -103,8 +102,8 @@ void AddValues(const BlockRows& rows, const KeyTile& tile, const float* scores,
     const float* weights[kBlockRows];
     for (int64_t r = 0; r < count; ++r) weights[r] = scores + (first + r) * kTileKeys + skipped;
     Multiply({.a = weights,
-              .b = tile.values + skipped * tile.value_stride,
-              .b_stride = tile.value_stride,
+              .b = {tile.values.first + skipped * tile.values.stride, tile.values.stride,
+                    tile.values.type},
               .depth = seen.high - seen.low,
               .out = partial.values + first * partial.stride,
               .out_stride = partial.stride,

@@ -1,6 +1,6 @@
 // Products of matrices of f32.
 #include "backends/cpu/isa/inner_loops.h"
-#include "backends/cpu/isa/lanes.h"
+#include "backends/cpu/isa/plain_formats.h"
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 namespace {
@@ -13,18 +13,18 @@ constexpr int kRows = 4;
 #endif
 
 // kR rows from `row` and kV vectors from `column`.
-template <int kR, int kV>
+template <typename Format, int kR, int kV>
 inline void AddProducts(const Multiplication& m, int64_t row, int64_t column) {
   const float* const* a = m.a + row;
-  const float* b = m.b + column;
+  const std::byte* b = m.b.first;
   float* out = m.out + row * m.out_stride + column;
   Floats sums[kR][kV];
   for (int r = 0; r < kR; ++r) {
     for (int v = 0; v < kV; ++v) sums[r][v] = Load(out + r * m.out_stride + v * kLanes);
   }
-  for (int64_t k = 0; k < m.depth; ++k, b += m.b_stride) {
+  for (int64_t k = 0; k < m.depth; ++k, b += m.b.stride) {
     Floats columns[kV];
-    for (int v = 0; v < kV; ++v) columns[v] = Load(b + v * kLanes);
+    for (int v = 0; v < kV; ++v) columns[v] = Format::Load(b, column + v * kLanes);
     for (int r = 0; r < kR; ++r) {
       const Floats factor = Set(a[r][k]);
       for (int v = 0; v < kV; ++v) sums[r][v] = Fma(factor, columns[v], sums[r][v]);
@@ -36,22 +36,26 @@ inline void AddProducts(const Multiplication& m, int64_t row, int64_t column) {
 }
 
 // Rows from `row` on, kR at a time, then half as many, down to one.
-template <int kR>
+template <typename Format, int kR>
 void MultiplyRows(const Multiplication& m, int64_t row) {
   for (; row + kR <= m.rows; row += kR) {
     int64_t column = 0;
     for (; column + kVectors * kLanes <= m.width; column += kVectors * kLanes) {
-      AddProducts<kR, kVectors>(m, row, column);
+      AddProducts<Format, kR, kVectors>(m, row, column);
     }
-    for (; column < m.width; column += kLanes) AddProducts<kR, 1>(m, row, column);
+    for (; column < m.width; column += kLanes) AddProducts<Format, kR, 1>(m, row, column);
   }
   if constexpr (kR > 1) {
-    if (row < m.rows) MultiplyRows<kR / 2>(m, row);
+    if (row < m.rows) MultiplyRows<Format, kR / 2>(m, row);
   }
 }
 
 }  // namespace
 
-void Multiply(const Multiplication& m) { MultiplyRows<kRows>(m, 0); }
+void Multiply(const Multiplication& m) {
+  if (m.b.type == DType::kF16) return MultiplyRows<F16Format, kRows>(m, 0);
+  if (m.b.type == DType::kBF16) return MultiplyRows<Bf16Format, kRows>(m, 0);
+  MultiplyRows<F32Format, kRows>(m, 0);
+}
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA
