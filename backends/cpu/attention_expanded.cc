@@ -12,8 +12,9 @@ namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kMostLanes = 32;
-constexpr int64_t kLatents = kTileKeys;  // expanded together
-constexpr int64_t kDecodedRows = 16;     // of k_up and v_up
+constexpr int64_t kTiles = 2;                     // of keys, expanded together
+constexpr int64_t kLatents = kTiles * kTileKeys;  // the same in keys
+constexpr int64_t kDecodedRows = 16;              // of k_up and v_up
 constexpr int64_t kUsualBytes = 64 << 20;
 
 struct Widths {
@@ -170,23 +171,33 @@ void ProjectValues(const ExpandedPlan& p, const std::byte* weights, const Tensor
   }
 }
 
-// keys[r][c] = row r of the weights . latent c, [rows][kTileKeys], in f32.
+// keys[r][c] = row r of the weights . latent c in f32, [rows][kTileKeys] for each tile of keys.
 void ProjectKeys(const ExpandedPlan& p, const std::byte* weights, const TensorView& w,
                  const Lane& lane, int64_t count, float* keys) {
   const std::byte* rows[kDecodedRows];
   float* out[kDecodedRows];
+  const int64_t stride = p.widths.latent_stride();
   for (int64_t first = 0; first < w.dim(1); first += kDecodedRows) {
     const int64_t part = std::min(kDecodedRows, w.dim(1) - first);
     DecodeRows(weights, w, first, part, lane, rows);
-    for (int64_t r = 0; r < part; ++r) out[r] = keys + (first + r) * kTileKeys;
-    p.product({.weights = reinterpret_cast<const std::byte*>(lane.latents),
-               .stride = p.widths.latent_stride() * static_cast<int64_t>(sizeof(float)),
-               .rows = count,
-               .in = p.widths.latent,
-               .columns = rows,
-               .out = out,
-               .count = part});
+    for (int64_t c = 0; c < count; c += kTileKeys) {
+      float* tile = keys + c * p.widths.key_stride();
+      for (int64_t r = 0; r < part; ++r) out[r] = tile + (first + r) * kTileKeys;
+      p.product({.weights = reinterpret_cast<const std::byte*>(lane.latents + c * stride),
+                 .stride = stride * static_cast<int64_t>(sizeof(float)),
+                 .rows = std::min(kTileKeys, count - c),
+                 .in = p.widths.latent,
+                 .columns = rows,
+                 .out = out,
+                 .count = part});
+    }
   }
+}
+
+// Place of element `i` of key `c` among keys that were expanded together.
+float* KeyElement(const ExpandedPlan& p, float* keys, int64_t c, int64_t i) {
+  const int64_t tile = c / kTileKeys * kTileKeys;
+  return keys + tile * p.widths.key_stride() + i * kTileKeys + (c - tile);
 }
 
 // The same for k_up stored with its inputs as rows, [latent, rows].
@@ -211,11 +222,12 @@ void ProjectTransposed(const ExpandedPlan& p, const std::byte* weights, const Te
                 .width = stride});
   }
   for (int64_t c = 0; c < count; ++c) {
-    for (int64_t i = 0; i < width; ++i) keys[i * kTileKeys + c] = lane.rows[c * stride + i];
+    float* to = KeyElement(p, keys, c, 0);
+    for (int64_t i = 0; i < width; ++i) to[i * kTileKeys] = lane.rows[c * stride + i];
   }
 }
 
-// Expands the keys of one tile of the chunk for one head.
+// Expands the keys of kTiles tiles of the chunk for one head.
 void Expand(const ExpandedPlan& p, int64_t item, const Lane& lane) {
   const AttentionArgs& a = p.args;
   const Turn& turn = p.turn();
@@ -231,7 +243,7 @@ void Expand(const ExpandedPlan& p, int64_t item, const Lane& lane) {
     p.decode_latent(KeyRow(a, a.k, turn.seq, key, 0), 0, w.row, latent);
     columns[c] = reinterpret_cast<const std::byte*>(latent);
     values[c] = p.Values(head, first + c);
-    float* rotated = tile_keys + w.plain * kTileKeys + c;
+    float* rotated = KeyElement(p, tile_keys, c, w.plain);
     for (int64_t i = w.latent; i < w.row; ++i) rotated[(i - w.latent) * kTileKeys] = latent[i];
   }
   const int64_t h = turn.first_head + head;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kRows = kTileRows;  // of weights in an item; a group of the hidden row
 static_assert(kRows == ActivationSpan::kGroup);
+constexpr int64_t kManyChoices = 1024;
 
 // A choice is one (token, expert) pair; its hidden row lives at its place in the list of choices
 // sorted by expert.
@@ -26,6 +27,7 @@ struct Layout {
   int64_t tokens, choices, experts, embed, hidden, used;
   bool quantizes_x, quantizes_hidden;
   int64_t x_bytes, hidden_bytes;  // of a row
+  int64_t down_rows;  // of `down` in an item: more when there are many hidden rows to read
   Sorted sorted;
   std::byte* x = nullptr;
   std::byte* hidden_rows = nullptr;
@@ -41,7 +43,8 @@ struct Layout {
         quantizes_x(IsQuantized(a.gate.dtype) || IsQuantized(a.up.dtype)),
         quantizes_hidden(IsQuantized(a.down.dtype)),
         x_bytes(quantizes_x ? ActivationBytes(embed) : 0),
-        hidden_bytes(quantizes_hidden ? ActivationBytes(hidden) : AlignUp(4 * hidden)) {
+        hidden_bytes(quantizes_hidden ? ActivationBytes(hidden) : AlignUp(4 * hidden)),
+        down_rows(choices > kManyChoices ? 2 * kRows : kRows) {
     Carver carver(data);
     sorted = {carver.Take<int32_t>(experts + 1), carver.Take<int32_t>(experts + 1),
               carver.Take<int32_t>(choices)};
@@ -173,30 +176,38 @@ void AddResults(const Experts& p, const Block& block, int64_t row, int64_t rows,
   }
 }
 
-// kRows elements of all tokens: the experts one after the other, so that nobody else adds to them.
-void RunDown(const Experts& p, int64_t item) {
+// kRows elements of the tokens of a block.
+void AddBlock(const Experts& p, const Block& block, int64_t row) {
   const Layout& l = p.layout;
-  const int64_t row = item * kRows, rows = std::min(kRows, l.embed - row);
-  for (int64_t t = 0; t < LiveRows(p.args.live_rows, l.tokens); ++t) {
-    std::fill_n(p.args.out.row<float>(t) + row, rows, 0.0f);
-  }
+  const int64_t rows = std::min(kRows, l.embed - row);
   alignas(32) float results[kTileColumns * kRows];
   const std::byte* columns[kTileColumns];
   float* out[kTileColumns];
+  for (int64_t c = 0; c < block.count; ++c) {
+    columns[c] = p.HiddenRow(block.first + c);
+    out[c] = results + c * kRows;
+  }
+  p.down({.weights = p.args.down.row(block.expert, row),
+          .stride = p.args.down.strides[1],
+          .rows = rows,
+          .in = l.hidden,
+          .columns = columns,
+          .out = out,
+          .count = block.count});
+  AddResults(p, block, row, rows, results);
+}
+
+// down_rows elements of all tokens: the experts one after the other, so that nobody else adds to
+// them.
+void RunDown(const Experts& p, int64_t item) {
+  const Layout& l = p.layout;
+  const int64_t first = item * l.down_rows, last = std::min(first + l.down_rows, l.embed);
+  for (int64_t t = 0; t < LiveRows(p.args.live_rows, l.tokens); ++t) {
+    std::fill(p.args.out.row<float>(t) + first, p.args.out.row<float>(t) + last, 0.0f);
+  }
   for (int64_t b = 0; b < l.blocks(); ++b) {
     const Block block = FindBlock(l, b);
-    for (int64_t c = 0; c < block.count; ++c) {
-      columns[c] = p.HiddenRow(block.first + c);
-      out[c] = results + c * kRows;
-    }
-    p.down({.weights = p.args.down.row(block.expert, row),
-            .stride = p.args.down.strides[1],
-            .rows = rows,
-            .in = l.hidden,
-            .columns = columns,
-            .out = out,
-            .count = block.count});
-    AddResults(p, block, row, rows, results);
+    for (int64_t row = first; row < last; row += kRows) AddBlock(p, block, row);
   }
 }
 
@@ -220,7 +231,7 @@ void Plan(const ExpertsArgs& a, const PlanContext& context, std::vector<Phase>& 
       [plan] { return plan->layout.blocks() * CeilDiv(plan->layout.hidden, kRows); },
       [plan](int64_t item) { RunHidden(*plan, item); }));
   phases.push_back(ItemPhase(
-      ChunksFor(l.Work()), [plan] { return CeilDiv(plan->layout.embed, kRows); },
+      ChunksFor(l.Work()), [plan] { return CeilDiv(plan->layout.embed, plan->layout.down_rows); },
       [plan](int64_t item) { RunDown(*plan, item); }));
 }
 

@@ -153,11 +153,10 @@ class Tile {
     // The rows after this tile are likely to be next, here or in the next tile of this thread.
     constexpr int64_t kBytes = kLanes * Format::kSpanBytes;
     Prefetch(tile_.weights + (row + panels_ * kLanes) * tile_.stride + span * kBytes, kBytes);
-    // A span that is cut short reads on into the next row, if there is one.
-    const bool cut = groups < kGroups && row + kLanes >= tile_.rows;
-    if (count < kLanes || cut) {
-      rows = copies_.Copy(rows, count, groups * kGroup / Format::kBlock * Format::kBytes);
-    }
+    // A span that is cut short reads on into the next rows, if there are enough.
+    const int64_t bytes = groups * kGroup / Format::kBlock * Format::kBytes;
+    const int64_t left = (tile_.rows - row - kLanes) * tile_.stride;
+    if (left < Format::kSpanBytes - bytes) rows = copies_.Copy(rows, count, bytes);
     return rows;
   }
 

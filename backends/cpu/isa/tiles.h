@@ -14,9 +14,9 @@ namespace tandem::cpu::TANDEM_CPU_ISA {
 
 inline constexpr int kTokens = 16;  // columns of a tile
 
-// The compiler's functions for tiles do not say that they read memory: what was stored before this
-// has to be there.
-inline void FinishStores() { asm volatile("" ::: "memory"); }
+// The compiler's functions for tiles do not say which memory they read: what was stored before
+// this, at `address` too, has to be there.
+inline void FinishStores(const void* address) { asm volatile("" : : "r"(address) : "memory"); }
 
 // A panel whose signed quants are as they are: tiles multiply signed bytes.
 struct PlainPanel {
@@ -48,7 +48,7 @@ class TileShapes {
       shapes.row_bytes[t] = t == 4 || t == 5 ? kElements : 64;
       shapes.rows[t] = t >= 6 ? kElements / 4 : kTokens;
     }
-    FinishStores();
+    FinishStores(&shapes);
     _tile_loadconfig(&shapes);
   }
   TileShapes(const TileShapes&) = delete;
@@ -88,7 +88,7 @@ inline void MultiplyTiles(const Panel& panel, int g, const Tokens& x, TileSums (
   const int8_t* second = first + TileShapes<Format>::kElements;
   const Ints* w_first = panel.quants[g];
   const Ints* w_second = Format::kHalves ? panel.quants[g] + 4 : panel.quants[g + 1];
-  FinishStores();
+  FinishStores(w_first);
   _tile_zero(0);
   _tile_zero(1);
   _tile_loadd(4, first, x.stride);
