@@ -18,7 +18,7 @@ struct alignas(32) ActivationSpan {
   int32_t half_bias[2 * kGroups];  // the same for the two halves of each group
 };
 
-// Bytes of a row of `n` elements, n a multiple of 32.
+// Bytes of a row of `n` elements, n a multiple of 32; rows are aligned like spans.
 int64_t ActivationBytes(int64_t n);
 
 // Quantises groups [first_group, last_group) of a row of `n` floats; `x` is the first element of

@@ -99,7 +99,7 @@ TEST_F(BenchCommandTest, WritesTablesAndCharts) {
                            "memory ", "anonymous"}) {
     EXPECT_THAT(table.out, HasSubstr(part));
   }
-  EXPECT_THAT(ReadFileBytes(plot), HasSubstr("tg4 cpu 1t ub512 f16"));
+  EXPECT_THAT(ReadFileBytes(plot), HasSubstr("tg4 cpu 1t ub2048 f16"));
   const ToolResult csv = Bench({"-p", "8", "-n", "0", "-d", "0", "--threads", "1", "--csv"});
   EXPECT_THAT(csv.out, ::testing::StartsWith("test,"));
   EXPECT_EQ(std::ranges::count(csv.out, '\n'), 2);

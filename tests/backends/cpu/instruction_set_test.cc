@@ -36,7 +36,8 @@ std::vector<float> RandomNumbers(int64_t count, unsigned seed) {
 struct Problem {
   DType type;
   int64_t rows, columns, in, stride;
-  std::vector<std::byte> weights, activations;
+  std::vector<std::byte> weights;
+  std::vector<ActivationSpan> activations;
   std::vector<float> x;
 
   Problem(DType weight_type, int64_t row_count, int64_t column_count, int64_t width)
@@ -48,10 +49,15 @@ struct Problem {
       EXPECT_TRUE(QuantizeRow(type, &numbers[r * in], &weights[r * stride], in, nullptr).ok());
     }
     x = RandomNumbers(columns * in, 2);
-    activations.resize(static_cast<size_t>(columns * ActivationBytes(in)));
+    activations.resize(static_cast<size_t>(columns * SpansOfColumn()));
     for (int64_t c = 0; c < columns; ++c) QuantizeActivations(&x[c * in], in, Column(c));
   }
-  std::byte* Column(int64_t c) { return &activations[c * ActivationBytes(in)]; }
+  int64_t SpansOfColumn() const {
+    return ActivationBytes(in) / static_cast<int64_t>(sizeof(ActivationSpan));
+  }
+  std::byte* Column(int64_t c) {
+    return reinterpret_cast<std::byte*>(&activations[c * SpansOfColumn()]);
+  }
 
   // Columns [first, first + count), [count][rows].
   std::vector<float> Run(const InstructionSet& set, int64_t first, int64_t count) {

@@ -43,7 +43,7 @@ TEST(BenchPlanTest, OrdersTestsByDepth) {
   ASSERT_EQ(plan->runs.size(), 1u);
   EXPECT_THAT(Names(plan->runs[0]),
               ElementsAre("pp16", "pp32", "tg8", "pp16@d64", "pp32@d64", "tg8@d64"));
-  EXPECT_EQ(plan->runs[0].setting, (BenchSetting{"cpu", 4, 512, "f16"}));
+  EXPECT_EQ(plan->runs[0].setting, (BenchSetting{"cpu", 4, 2048, "f16"}));
   EXPECT_EQ(plan->runs[0].context(), 96);
   EXPECT_THAT(plan->left_out, IsEmpty());
 }
