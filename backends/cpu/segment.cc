@@ -9,6 +9,7 @@ namespace {
 constexpr int kChunkBits = 12;
 constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
 static_assert(kMaxChunks <= static_cast<int>(kChunkMask));
+constexpr int kParts = 4;  // of a range: one is claimed at a time
 
 uint64_t Pack(uint64_t tag, int next, int end) {
   return tag << (2 * kChunkBits) | static_cast<uint64_t>(next) << kChunkBits |
@@ -34,37 +35,38 @@ bool Segment::Help(int slot) {
   bool helped = false;
   for (;;) {
     if (hooks_.at_boundary) hooks_.at_boundary(slot);
-    const int chunk = Claim(slot);
-    if (chunk < 0) return helped;
+    const Claimed claimed = Claim(slot);
+    if (claimed.count == 0) return helped;
     helped = true;
     // The claim keeps the phase open, so this is its index.
     const int current = current_.load(std::memory_order_relaxed);
     const Phase& phase = phases_[current];
-    phase.run(chunk);
-    // Releases what the chunk wrote; the last one acquires what all have written, tag_ included.
-    if (left_.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    for (int i = 0; i < claimed.count; ++i) phase.run(claimed.first + i);
+    // Releases what the chunks wrote; the last one acquires what all have written, tag_ included.
+    if (left_.fetch_sub(claimed.count, std::memory_order_acq_rel) != claimed.count) continue;
     OpenFrom(phase.again && phase.again() ? current - phase.back : current + 1);
   }
 }
 
-int Segment::Claim(int slot) {
+Segment::Claimed Segment::Claim(int slot) {
   const size_t ranges = cursors_.size();
   size_t range = static_cast<size_t>(slot) % ranges;
   for (size_t i = 0; i < ranges; ++i) {
     std::atomic<uint64_t>& cursor = cursors_[range].value;
     uint64_t seen = cursor.load(std::memory_order_relaxed);
     while (Next(seen) < End(seen)) {
-      const uint64_t claimed = seen + (uint64_t{1} << kChunkBits);
+      const int count = (End(seen) - Next(seen) + kParts - 1) / kParts;
+      const uint64_t claimed = seen + (static_cast<uint64_t>(count) << kChunkBits);
       // Acquires what Publish stored before the cursor, also from a cursor that others have moved
       // since, as their exchanges continue its release sequence.
       if (cursor.compare_exchange_weak(seen, claimed, std::memory_order_acq_rel,
                                        std::memory_order_relaxed)) {
-        return Next(seen);
+        return {Next(seen), count};
       }
     }
     if (++range == ranges) range = 0;
   }
-  return -1;
+  return {};
 }
 
 void Segment::OpenFrom(int phase) {

@@ -46,7 +46,12 @@ class Segment {
     std::atomic<uint64_t> value = 0;
   };
 
-  int Claim(int slot);
+  // Chunks that a thread takes at a time: a part of what is left of a range, so that the counters
+  // that all threads share are seldom touched, down to one, so that the ends meet.
+  struct Claimed {
+    int first = 0, count = 0;
+  };
+  Claimed Claim(int slot);
   void OpenFrom(int phase);
   void Publish(int phase, int chunks);
 
@@ -56,7 +61,7 @@ class Segment {
   bool parallel_ = false;
   uint64_t tag_ = 0;  // of the opening thread, handed on through the counters
   alignas(64) std::atomic<int> current_ = 0;
-  std::atomic<int> left_ = 0;  // chunks of the current phase that are not done
+  alignas(64) std::atomic<int> left_ = 0;  // chunks of the current phase that are not done
   std::atomic<bool> finished_ = true;
 };
 

@@ -13,7 +13,7 @@ namespace tandem::cpu {
 
 // Work is counted in multiply-adds, roughly; a chunk of this many takes some microseconds, a few
 // times what it costs to hand it to another thread.
-inline constexpr int64_t kChunkWork = 32768;
+inline constexpr int64_t kChunkWork = 65536;
 inline constexpr int kUsualChunks = 1024;
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
