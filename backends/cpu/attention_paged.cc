@@ -187,6 +187,18 @@ KeyTile LoadTile(const PagedPlan& p, const QueryBlock& block, KeyRange seen, int
   return tile;
 }
 
+// Asks for the keys of a tile while the one before it is used: rows of a page are too few for the
+// hardware to foresee the next ones.
+void PrefetchKeys(const PagedPlan& p, const QueryBlock& block, int64_t first) {
+  constexpr int64_t kLine = 64;
+  const TensorView& k = p.args.k;
+  const int64_t head = block.first_head / block.heads, row_bytes = RowBytes(k.dtype, k.dim(3));
+  const std::byte* row = KeyRow(p.args, k, block.seq, first, head);
+  for (int64_t i = 0; i < kTileKeys; ++i, row += k.strides[1]) {
+    for (int64_t at = 0; at < row_bytes; at += kLine) __builtin_prefetch(row + at, 0, 2);
+  }
+}
+
 void ComputeChunk(const PagedPlan& p, const QueryBlock& block, const BlockRows& rows, int64_t chunk,
                   const Lane& lane, const Partial& partial) {
   partial.Clear(rows.count);
@@ -196,6 +208,7 @@ void ComputeChunk(const PagedPlan& p, const QueryBlock& block, const BlockRows& 
     const int64_t count = std::min(kTileKeys, end - key);
     const KeyRange seen = rows.Visible(0, rows.count, {key, key + count});
     if (seen.low == seen.high) continue;
+    if (key + kTileKeys < end) PrefetchKeys(p, block, key + kTileKeys);
     KeyTile tile = LoadTile(p, block, seen, key, lane);
     tile.count = count;
     p.add_tile(rows, tile, lane.scores, partial);
