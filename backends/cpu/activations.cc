@@ -19,11 +19,13 @@ void QuantizeGroup(const float* x, ActivationSpan& span, int64_t g) {
   // Zero, or NaN if an element is not finite, which the largest need not show.
   const float poison = 0.0f * Sum(Add(Add(v[0], v[1]), Add(v[2], v[3])));
   span.scales[g] = (zero ? 0.0f : largest / 127.0f) + poison;
-  const int first = SumI32(AddI32(q[0], q[1])), second = SumI32(AddI32(q[2], q[3]));
-  span.sums[g] = span.scales[g] * static_cast<float>(first + second);
-  span.bias[g] = -128 * (first + second);
-  span.half_bias[2 * g] = -128 * first;
-  span.half_bias[2 * g + 1] = -128 * second;
+  // Sums may be anything where the scale is NaN, also too large: unsigned numbers wrap around.
+  const auto first = static_cast<uint32_t>(SumI32(AddI32(q[0], q[1])));
+  const auto second = static_cast<uint32_t>(SumI32(AddI32(q[2], q[3])));
+  span.sums[g] = span.scales[g] * static_cast<float>(static_cast<int32_t>(first + second));
+  span.bias[g] = static_cast<int32_t>(-128u * (first + second));
+  span.half_bias[2 * g] = static_cast<int32_t>(-128u * first);
+  span.half_bias[2 * g + 1] = static_cast<int32_t>(-128u * second);
 }
 
 void ClearGroup(ActivationSpan& span, int64_t g) {

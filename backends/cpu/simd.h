@@ -135,7 +135,7 @@ inline Bytes RoundToI32(F32x8 v) { return _mm256_cvtps_epi32(v); }
 inline int SumI32(Bytes v) {
   const Bytes16 half = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   const Bytes16 pair = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
-  return _mm_cvtsi128_si32(pair) + _mm_extract_epi32(pair, 1);
+  return _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 1)));
 }
 // 32 bytes from four vectors of i32, saturated.
 inline Bytes PackI8(Bytes a, Bytes b, Bytes c, Bytes d) {
