@@ -26,7 +26,7 @@ void AppendValue(const Graph& graph, ValueId id, std::string* text) {
 TensorView Graph::View(ValueId id, void* root_data) const {
   const Value& v = value(id);
   void* data = root_data == nullptr ? nullptr : static_cast<std::byte*>(root_data) + v.byte_offset;
-  return {data, v.type.dtype, v.type.shape, v.strides};
+  return {data, v.type.dtype, v.type.shape, v.strides, value(RootOf(id)).layout};
 }
 
 int64_t Graph::StorageBytes(ValueId root) const {

@@ -31,7 +31,8 @@ struct Value {
   ValueId root = kNone;                        // kNone: this is a root
   int64_t byte_offset = 0;                     // of a view, in the root's storage
   NodeId producer = kNone;
-  bool is_output = false;  // read by the host after the step
+  bool is_output = false;                     // read by the host after the step
+  WeightLayout layout = WeightLayout::kRows;  // of the storage of a root
 
   bool is_view() const { return root != kNone; }
 };

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 #include "graph/fuse.h"
 #include "graph/levels.h"
@@ -23,15 +24,45 @@ absl::StatusOr<std::unique_ptr<Plan>> Plan::Make(Graph graph, std::vector<Device
   return plan;
 }
 
+// The layout in which the node wants the weight, from each side that it reads it.
+WeightLayout Plan::PreferredLayout(const Node& node, ValueId root, const Device& device) const {
+  const KernelArgs args = LowerNode(graph_, node, [](ValueId) { return nullptr; });
+  for (const ValueId id : node.inputs) {
+    if (id == kNone || graph_.RootOf(id) != root) continue;
+    const TensorView view = graph_.View(id, nullptr);
+    const int64_t panel_bytes = kPanelRows * RowBytes(view.dtype, view.shape.back());
+    const bool begins_a_panel = graph_.value(id).byte_offset % panel_bytes == 0;
+    if (!begins_a_panel || device.PreferredLayout(args, view) != WeightLayout::kInterleaved) {
+      return WeightLayout::kRows;
+    }
+  }
+  return WeightLayout::kInterleaved;
+}
+
+void Plan::SetLayout(ValueId root, WeightLayout layout) {
+  graph_.values[static_cast<size_t>(root)].layout = layout;
+}
+
 void Plan::CollectResidents() {
+  std::map<std::pair<ValueId, int>, size_t> weight_of;
   std::set<std::pair<ValueId, int>> seen;
   for (const Segment& segment : schedule_.segments) {
     for (NodeId id : segment.nodes) {
       for (ValueId root : graph_.ReadRoots(graph_.node(id))) {
         const ValueKind kind = graph_.value(root).kind;
-        if (kind != ValueKind::kWeight && kind != ValueKind::kState) continue;
-        if (!seen.emplace(root, segment.device).second) continue;
-        (kind == ValueKind::kWeight ? weights_ : states_).push_back({root, segment.device});
+        if (kind == ValueKind::kState && seen.emplace(root, segment.device).second) {
+          states_.push_back({root, segment.device});
+        }
+        if (kind != ValueKind::kWeight) continue;
+        const Device& device = *devices_[static_cast<size_t>(segment.device)];
+        const WeightLayout layout = PreferredLayout(graph_.node(id), root, device);
+        const auto [known, added] =
+            weight_of.emplace(std::pair(root, segment.device), weights_.size());
+        if (added) {
+          weights_.push_back({root, segment.device, layout});
+        } else if (weights_[known->second].preferred_layout != layout) {
+          weights_[known->second].preferred_layout = WeightLayout::kRows;
+        }
       }
     }
   }

@@ -25,10 +25,15 @@ class Plan {
   struct Resident {
     ValueId root = kNone;
     int device = 0;
+    // In which all of its uses on the device want a weight to lie.
+    WeightLayout preferred_layout = WeightLayout::kRows;
   };
   const std::vector<Resident>& weights() const { return weights_; }
   const std::vector<Resident>& states() const { return states_; }
   int64_t arena_bytes(int device) const { return memory_.arena_bytes[static_cast<size_t>(device)]; }
+
+  // Before Bind: the layout of a weight, which must be one of Resident::preferred_layout and kRows.
+  void SetLayout(ValueId root, WeightLayout layout);
 
   // Gives addresses to everything and prepares the programs; `arenas` has one address for each
   // device, of at least arena_bytes, which other plans may share as long as one runs at a time.
@@ -69,6 +74,7 @@ class Plan {
   Plan(Graph graph, std::vector<Device*> devices)
       : graph_(std::move(graph)), devices_(std::move(devices)) {}
   void CollectResidents();
+  WeightLayout PreferredLayout(const Node& node, ValueId root, const Device& device) const;
   void CollectPorts(std::span<void* const> arenas);
 
   // Where each root lies on each device that uses it.

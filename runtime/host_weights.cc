@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 #include "runtime/run_on_threads.h"
 
@@ -28,7 +29,24 @@ struct Part {
   const std::byte* from;
   std::byte* to;
   int64_t bytes;
+  DType type;
+  int64_t row_bytes;
+  WeightLayout layout;
 };
+
+// Whole panels of interleaved weights.
+int64_t PartBytes(WeightLayout layout, int64_t row_bytes) {
+  if (layout == WeightLayout::kRows) return kPartBytes;
+  const int64_t panel = kPanelRows * row_bytes;
+  return std::max<int64_t>(kPartBytes / panel, 1) * panel;
+}
+
+void CopyInto(const Part& part) {
+  if (part.layout == WeightLayout::kInterleaved) {
+    return Interleave(part.type, part.row_bytes, part.bytes / part.row_bytes, part.from, part.to);
+  }
+  std::memcpy(part.to, part.from, static_cast<size_t>(part.bytes));
+}
 
 // The whole pages that a range touches, or those that lie within it.
 struct Pages {
@@ -50,7 +68,7 @@ struct Pages {
 bool CopyPart(const Part& part) {
   const Pages touched(part, false), within(part, true);
   if (madvise(touched.first, touched.bytes, kPopulateRead) != 0 && errno == EFAULT) return false;
-  std::memcpy(part.to, part.from, static_cast<size_t>(part.bytes));
+  CopyInto(part);
   if (within.bytes > 0) madvise(within.first, within.bytes, MADV_DONTNEED);
   return true;
 }
@@ -74,7 +92,7 @@ absl::Status CopyParts(const std::vector<Part>& parts, int threads,
 
 int64_t HostWeights::BytesFor(const Weights& weights) {
   int64_t bytes = 0;
-  for (const auto& [name, weight] : weights) bytes += AlignUp(weight->bytes());
+  for (const auto& [name, entry] : weights) bytes += AlignUp(entry.weight->bytes());
   return bytes;
 }
 
@@ -84,13 +102,17 @@ absl::StatusOr<std::unique_ptr<HostWeights>> HostWeights::Copy(
   auto copies = std::unique_ptr<HostWeights>(new HostWeights(std::move(memory)));
   std::byte* to = copies->memory_->bytes().data();
   std::vector<Part> parts;
-  for (const auto& [name, weight] : weights) {
+  for (const auto& [name, entry] : weights) {
+    const Weight& weight = *entry.weight;
     copies->place_of_.emplace(name, to);
-    const auto from = weight->parts[0];
-    for (int64_t at = 0; at < weight->bytes(); at += kPartBytes) {
-      parts.push_back({from.data() + at, to + at, std::min(kPartBytes, weight->bytes() - at)});
+    const std::byte* from = weight.parts[0].data();
+    const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
+    const int64_t step = PartBytes(entry.layout, row_bytes);
+    for (int64_t at = 0; at < weight.bytes(); at += step) {
+      parts.push_back({from + at, to + at, std::min(step, weight.bytes() - at), weight.dtype,
+                       row_bytes, entry.layout});
     }
-    to += AlignUp(weight->bytes());
+    to += AlignUp(weight.bytes());
   }
   TANDEM_RETURN_IF_ERROR(CopyParts(parts, threads, progress));
   return copies;

@@ -18,14 +18,18 @@ namespace tandem {
 
 class HostWeights {
  public:
-  // By name; all of them in_place.
-  using Weights = std::map<std::string, const Weight*, std::less<>>;
+  struct Entry {
+    const Weight* weight = nullptr;             // in_place, in rows
+    WeightLayout layout = WeightLayout::kRows;  // of the copy
+  };
+  using Weights = std::map<std::string, Entry, std::less<>>;  // by name
 
   static int64_t BytesFor(const Weights& weights);
 
-  // Copies weights out of mapped files, on as many threads, and lets the pages of the mapping go.
-  // `progress` is called with the part that is done, from 0 to 1. ResourceExhausted if there is not
-  // enough memory; DataLoss if a file was cut since it was mapped.
+  // Copies weights out of mapped files into their layouts, on as many threads, and lets the pages
+  // of the mapping go. `progress` is called with the part that is done, from 0 to 1.
+  // ResourceExhausted if there is not enough memory; DataLoss if a file was cut since it was
+  // mapped.
   static absl::StatusOr<std::unique_ptr<HostWeights>> Copy(
       const Weights& weights, int threads, const std::function<void(double)>& progress);
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <utility>
 
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 #include "backends/open_device.h"
 #include "runtime/page_pool.h"
@@ -24,7 +24,55 @@ double PlanCost(const Plan& plan, int64_t keys) {
   return seconds;
 }
 
+constexpr int64_t kStagingBytes = int64_t{8} << 20;
+
+// Rows [first, first + rows) of a part of a weight, from its layout to another one.
+void Rearrange(const Weight& weight, std::span<const std::byte> from, WeightLayout layout,
+               std::byte* to) {
+  const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
+  const int64_t rows = static_cast<int64_t>(from.size()) / row_bytes;
+  if (weight.layout == layout) {
+    std::ranges::copy(from, to);
+  } else if (layout == WeightLayout::kInterleaved) {
+    Interleave(weight.dtype, row_bytes, rows, from.data(), to);
+  } else {
+    Deinterleave(weight.dtype, row_bytes, rows, from.data(), to);
+  }
+}
+
+// Copies a part of a weight to a device, through staging memory if it changes its layout.
+absl::Status CopyPart(const Weight& weight, std::span<const std::byte> part, WeightLayout layout,
+                      Stream& stream, std::byte* to) {
+  if (weight.layout == layout) {
+    return stream.CopyIn(to, part.data(), static_cast<int64_t>(part.size()));
+  }
+  const int64_t panel = kPanelRows * RowBytes(weight.dtype, weight.shape.back());
+  const auto step = static_cast<size_t>(std::max<int64_t>(kStagingBytes / panel, 1) * panel);
+  std::vector<std::byte> staging(std::min(step, part.size()));
+  while (!part.empty()) {
+    const auto piece = part.first(std::min(step, part.size()));
+    const auto bytes = static_cast<int64_t>(piece.size());
+    Rearrange(weight, piece, layout, staging.data());
+    TANDEM_RETURN_IF_ERROR(stream.CopyIn(to, staging.data(), bytes));
+    TANDEM_RETURN_IF_ERROR(stream.Synchronize());
+    part = part.subspan(piece.size());
+    to += bytes;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::StatusOr<std::map<std::string, WeightLayout>> StepRunner::PreferredLayouts(
+    std::shared_ptr<const Model> model, const EngineOptions& options) {
+  StepRunner runner(std::move(model), options);
+  runner.pages_ = options.max_sessions * PagesFor(options.context);
+  TANDEM_RETURN_IF_ERROR(runner.OpenDevices());
+  TANDEM_RETURN_IF_ERROR(runner.MakePlans());
+  std::map<std::string, WeightLayout> layouts;
+  for (const auto& [key, layout] : runner.CollectLayouts()) layouts.emplace(key.second, layout);
+  return layouts;
+}
 
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<const Model> model,
                                                                const EngineOptions& options,
@@ -100,9 +148,22 @@ std::vector<Plan*> StepRunner::AllPlans() const {
   return plans;
 }
 
+// A weight that is not wanted interleaved everywhere lies in rows.
+std::map<StepRunner::Key, WeightLayout> StepRunner::CollectLayouts() const {
+  std::map<Key, WeightLayout> layouts;
+  for (const Plan* plan : AllPlans()) {
+    for (const Plan::Resident& r : plan->weights()) {
+      const Key key = {r.device, plan->graph().value(r.root).name};
+      const auto [known, added] = layouts.emplace(key, r.preferred_layout);
+      if (!added && known->second != r.preferred_layout) known->second = WeightLayout::kRows;
+    }
+  }
+  return layouts;
+}
+
 absl::Status StepRunner::AllocateMemory() {
-  std::map<std::pair<int, std::string>, int64_t> caches;
-  std::set<std::pair<int, std::string>> weights;
+  std::map<Key, int64_t> caches;
+  layout_of_ = CollectLayouts();
   for (const Plan* plan : AllPlans()) {
     for (size_t d = 0; d < devices_.size(); ++d) {
       memory_[d].arena = std::max(memory_[d].arena, plan->arena_bytes(static_cast<int>(d)));
@@ -110,18 +171,13 @@ absl::Status StepRunner::AllocateMemory() {
     for (const Plan::Resident& r : plan->states()) {
       caches[{r.device, plan->graph().value(r.root).name}] = plan->graph().StorageBytes(r.root);
     }
-    for (const Plan::Resident& r : plan->weights()) {
-      weights.emplace(r.device, plan->graph().value(r.root).name);
-    }
   }
   for (const auto& [key, bytes] : caches) memory_[static_cast<size_t>(key.first)].kv_cache += bytes;
-  for (const auto& [device, name] : weights) {
-    const Weight& weight = *model_->weights().Find(name);
-    const bool mapped =
-        devices_[static_cast<size_t>(device)]->info().host_memory && weight.in_place();
-    MemoryUse& use = memory_[static_cast<size_t>(device)];
-    (mapped ? use.weights_mapped : use.weights_copied) += weight.bytes();
-    address_of_[{device, name}] = nullptr;
+  for (const auto& [key, layout] : layout_of_) {
+    const Weight& weight = *model_->weights().Find(key.second);
+    MemoryUse& use = memory_[static_cast<size_t>(key.first)];
+    (IsUsedInPlace(key, weight) ? use.weights_mapped : use.weights_copied) += weight.bytes();
+    address_of_[key] = nullptr;
   }
   TANDEM_RETURN_IF_ERROR(CheckMemory());
   if (model_->is_mapped() && !options_.map_weights) {
@@ -139,26 +195,37 @@ absl::Status StepRunner::AllocateMemory() {
   return absl::OkStatus();
 }
 
-// Weights that host devices use where they are.
-HostWeights::Weights StepRunner::InPlaceWeights() const {
+// A host device reads rows of any weight where they are, panels where it wants them.
+bool StepRunner::IsUsedInPlace(const Key& key, const Weight& weight) const {
+  const bool host = devices_[static_cast<size_t>(key.first)]->info().host_memory;
+  const bool readable = weight.layout == WeightLayout::kRows || weight.layout == layout_of_.at(key);
+  return host && weight.in_place() && readable;
+}
+
+HostWeights::Weights StepRunner::MappedWeights() const {
   HostWeights::Weights weights;
-  for (const auto& [key, address] : address_of_) {
-    const Weight* weight = model_->weights().Find(key.second);
-    const bool host = devices_[static_cast<size_t>(key.first)]->info().host_memory;
-    if (weight != nullptr && host && weight->in_place()) weights.emplace(key.second, weight);
+  for (const auto& [key, layout] : layout_of_) {
+    const Weight& weight = *model_->weights().Find(key.second);
+    if (!IsUsedInPlace(key, weight)) continue;
+    const auto [known, added] = weights.emplace(key.second, HostWeights::Entry{&weight, layout});
+    if (!added && known->second.layout != layout) known->second.layout = WeightLayout::kRows;
   }
   return weights;
 }
 
 // Leaves them where they are mapped if memory has no room for them beside all else.
 absl::Status StepRunner::CopyMappedWeights() {
-  const HostWeights::Weights weights = InPlaceWeights();
+  const HostWeights::Weights weights = MappedWeights();
   int64_t needed = HostWeights::BytesFor(weights);
   for (const MemoryUse& use : memory_) needed += use.weights_copied + use.kv_cache + use.arena;
   if (weights.empty() || needed > AvailableMemory()) return absl::OkStatus();
   auto copies = HostWeights::Copy(weights, options_.threads, options_.progress);
   if (!copies.ok()) return Annotate(copies.status(), model_->path());
   copies_ = *std::move(copies);
+  for (auto& [key, layout] : layout_of_) {
+    const auto copy = weights.find(key.second);
+    if (copy != weights.end()) layout = copy->second.layout;
+  }
   for (MemoryUse& use : memory_) use.weights_copied += std::exchange(use.weights_mapped, 0);
   return absl::OkStatus();
 }
@@ -180,42 +247,42 @@ absl::Status StepRunner::CheckMemory() const {
 
 absl::Status StepRunner::LoadWeights() {
   int64_t total = 0, done = 0;
-  std::vector<std::pair<int, std::string>> keys;
+  std::vector<Key> keys;
   for (const auto& [key, address] : address_of_) {
     const Weight* weight = model_->weights().Find(key.second);
     if (weight == nullptr) continue;
     keys.push_back(key);
     total += weight->bytes();
   }
-  for (const auto& [device, name] : keys) {
-    TANDEM_RETURN_IF_ERROR(LoadWeight(device, name));
-    done += model_->weights().Find(name)->bytes();
+  for (const Key& key : keys) {
+    TANDEM_RETURN_IF_ERROR(LoadWeight(key));
+    done += model_->weights().Find(key.second)->bytes();
     if (options_.progress && copies_ == nullptr)
       options_.progress(static_cast<double>(done) / static_cast<double>(total));
   }
   return absl::OkStatus();
 }
 
-absl::Status StepRunner::LoadWeight(int device_index, const std::string& name) {
-  const Weight& weight = *model_->weights().Find(name);
-  Device& device = *devices_[static_cast<size_t>(device_index)];
-  if (device.info().host_memory && weight.in_place()) {
+absl::Status StepRunner::LoadWeight(const Key& key) {
+  const Weight& weight = *model_->weights().Find(key.second);
+  Device& device = *devices_[static_cast<size_t>(key.first)];
+  std::byte* copy = copies_ != nullptr ? copies_->Find(key.second) : nullptr;
+  if (IsUsedInPlace(key, weight)) {
     // Kernels take void* for what they only read; the mapping is read-only.
-    address_of_[{device_index, name}] =
-        copies_ != nullptr ? copies_->Find(name) : const_cast<std::byte*>(weight.parts[0].data());
+    address_of_[key] = copy != nullptr ? copy : const_cast<std::byte*>(weight.parts[0].data());
+    if (copy == nullptr) layout_of_[key] = weight.layout;
     return absl::OkStatus();
   }
   auto buffer = device.Allocate(weight.bytes());
-  if (!buffer.ok()) return Annotate(buffer.status(), name);
+  if (!buffer.ok()) return Annotate(buffer.status(), key.second);
   TANDEM_ASSIGN_OR_RETURN(auto stream, device.CreateStream());
   auto* to = static_cast<std::byte*>((*buffer)->data());
   for (const auto part : weight.parts) {
-    const auto bytes = static_cast<int64_t>(part.size());
-    TANDEM_RETURN_IF_ERROR(stream->CopyIn(to, part.data(), bytes));
-    to += bytes;
+    TANDEM_RETURN_IF_ERROR(CopyPart(weight, part, layout_of_.at(key), *stream, to));
+    to += part.size();
   }
   TANDEM_RETURN_IF_ERROR(stream->Synchronize());
-  address_of_[{device_index, name}] = (*buffer)->data();
+  address_of_[key] = (*buffer)->data();
   buffers_.push_back(*std::move(buffer));
   return absl::OkStatus();
 }
@@ -224,6 +291,9 @@ absl::Status StepRunner::BindPlans() {
   std::vector<void*> arenas;
   for (const auto& arena : arenas_) arenas.push_back(arena->data());
   for (Plan* plan : AllPlans()) {
+    for (const Plan::Resident& r : plan->weights()) {
+      plan->SetLayout(r.root, layout_of_.at({r.device, plan->graph().value(r.root).name}));
+    }
     TANDEM_RETURN_IF_ERROR(plan->Bind(arenas, [&](const Plan::Resident& r) {
       return address_of_[{r.device, plan->graph().value(r.root).name}];
     }));

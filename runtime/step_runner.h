@@ -24,6 +24,10 @@ class StepRunner {
                                                             const EngineOptions& options,
                                                             bool keep_routing = false);
 
+  // The layouts in which the first of the devices wants the weights of `model`, by name.
+  static absl::StatusOr<std::map<std::string, WeightLayout>> PreferredLayouts(
+      std::shared_ptr<const Model> model, const EngineOptions& options);
+
   // At most micro_batch tokens and max_sessions sequences in all.
   absl::Status Run(std::span<const SequenceStep> sequences);
 
@@ -50,15 +54,19 @@ class StepRunner {
   StepRunner(std::shared_ptr<const Model> model, EngineOptions options)
       : model_(std::move(model)), options_(std::move(options)) {}
 
+  using Key = std::pair<int, std::string>;  // device and name
+
   absl::Status OpenDevices();
   absl::Status MakePlans();
   absl::StatusOr<std::unique_ptr<Plan>> MakePlan(const StepShape& shape, bool expanded) const;
+  std::map<Key, WeightLayout> CollectLayouts() const;
   absl::Status AllocateMemory();
   absl::Status CheckMemory() const;
-  HostWeights::Weights InPlaceWeights() const;
+  bool IsUsedInPlace(const Key& key, const Weight& weight) const;
+  HostWeights::Weights MappedWeights() const;
   absl::Status CopyMappedWeights();
   absl::Status LoadWeights();
-  absl::Status LoadWeight(int device, const std::string& name);
+  absl::Status LoadWeight(const Key& key);
   absl::Status BindPlans();
   std::vector<Plan*> AllPlans() const;
   const Bucket& BucketFor(int64_t tokens) const;
@@ -75,7 +83,8 @@ class StepRunner {
   std::vector<Bucket> buckets_;
   std::vector<std::unique_ptr<Buffer>> arenas_;  // for each device
   // By device and name: where weights and caches are, and the buffers of those that were copied.
-  std::map<std::pair<int, std::string>, void*> address_of_;
+  std::map<Key, void*> address_of_;
+  std::map<Key, WeightLayout> layout_of_;  // of weights on a device
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<MemoryUse> memory_;
   std::unique_ptr<HostWeights> copies_;  // null if weights are used where they are mapped

@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 #include "runtime/config_to_gguf.h"
 #include "runtime/gguf_file_type.h"
@@ -12,6 +13,7 @@
 #include "runtime/host_memory.h"
 #include "runtime/quoted.h"
 #include "runtime/run_on_threads.h"
+#include "runtime/step_runner.h"
 #include "runtime/synthetic_plan.h"
 
 namespace tandem {
@@ -49,6 +51,48 @@ void FillChunks(std::span<const Chunk> chunks, int threads) {
     const Chunk& chunk = chunks[static_cast<size_t>(i)];
     chunk.blocks->Fill(chunk.first, chunk.out);
   });
+}
+
+// The smallest engine that uses the weights in all ways.
+EngineOptions OptionsFor(const SyntheticOptions& options) {
+  return {.devices = {options.device}, .threads = options.threads, .context = 2, .micro_batch = 2};
+}
+
+// Part of a matrix, a multiple of panels.
+struct PanelRange {
+  const Weight* weight;
+  int64_t row_bytes, rows;
+  std::byte* data;
+};
+
+// Brings weights, which lie in rows, into the layout that they are marked with.
+void Arrange(const WeightMap& weights, int threads) {
+  std::vector<PanelRange> ranges;
+  for (const auto& [name, weight] : weights.all()) {
+    if (weight.layout == WeightLayout::kRows) continue;
+    const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
+    const int64_t step = std::max<int64_t>(kChunkBytes / (kPanelRows * row_bytes), 1) * kPanelRows;
+    auto* data = const_cast<std::byte*>(weight.parts[0].data());
+    for (int64_t row = 0; row < weight.shape.rows(); row += step) {
+      const int64_t rows = std::min(step, weight.shape.rows() - row);
+      ranges.push_back({&weight, row_bytes, rows, data + row * row_bytes});
+    }
+  }
+  RunOnThreads(ThreadCount(threads), static_cast<int64_t>(ranges.size()), [&](int64_t i) {
+    const PanelRange& range = ranges[static_cast<size_t>(i)];
+    InterleaveInPlace(range.weight->dtype, range.row_bytes, range.rows, range.data);
+  });
+}
+
+// Marks each weight with the layout that the device wants.
+absl::Status MarkLayouts(const SyntheticOptions& options, ModelParts& parts) {
+  TANDEM_ASSIGN_OR_RETURN(auto model, Model::Assemble(parts));
+  TANDEM_ASSIGN_OR_RETURN(const auto layouts,
+                          StepRunner::PreferredLayouts(std::move(model), OptionsFor(options)));
+  for (const auto& [name, layout] : layouts) {
+    if (layout != WeightLayout::kRows) parts.weights.SetLayout(name, layout);
+  }
+  return absl::OkStatus();
 }
 
 // Writes the tensor in slabs that are made by all threads.
@@ -155,6 +199,10 @@ absl::StatusOr<std::shared_ptr<const Model>> MakeSyntheticModel(std::string_view
   parts.config = std::move(plan.config);
   parts.memory = *std::move(memory);
   parts.warnings = std::move(plan.warnings);
+  if (!options.device.empty()) {
+    TANDEM_RETURN_IF_ERROR(MarkLayouts(options, parts));
+    Arrange(parts.weights, options.threads);
+  }
   return Model::Assemble(std::move(parts));
 }
 

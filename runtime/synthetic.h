@@ -37,13 +37,16 @@ struct SyntheticOptions {
   uint64_t seed = 1;
   LatentLayout layout = LatentLayout::kSplit;  // of DeepSeek's attention
   int threads = 0;                             // 0: one for each core
+  // Of a model in memory: the device in whose layout the weights lie, so that it needs no copies;
+  // none: rows.
+  std::string device;
 };
 
 // The model that a Hugging Face config.json describes, in memory and without a tokenizer. Weights
 // have the mean 0 and a size that keeps activations near 1. Its warnings tell which tensors have
 // another type than the one asked for.
-// Errors: those of the config; InvalidArgument for options out of range; ResourceExhausted, before
-// any memory is taken, if the weights do not fit.
+// Errors: those of the config; InvalidArgument for options out of range; the device's;
+// ResourceExhausted, before any memory is taken, if the weights do not fit.
 absl::StatusOr<std::shared_ptr<const Model>> MakeSyntheticModel(std::string_view config_path,
                                                                 const SyntheticOptions& options);
 

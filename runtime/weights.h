@@ -21,7 +21,8 @@ namespace tandem {
 struct Weight {
   DType dtype = DType::kF32;
   Shape shape;
-  std::vector<std::span<const std::byte>> parts;
+  std::vector<std::span<const std::byte>> parts;  // of whole panels, if they are interleaved
+  WeightLayout layout = WeightLayout::kRows;
 
   int64_t bytes() const { return ContiguousBytes(dtype, shape); }
   // Its bytes can be used where they are: one piece, aligned for its element type.
@@ -47,6 +48,11 @@ class WeightMap {
   const Weight* Find(std::string_view name) const;
   // NotFound; or Unimplemented for an element type that cannot be computed with.
   absl::StatusOr<const Weight*> Get(std::string_view name) const;
+
+  // Says how the bytes of a weight that is here lie.
+  void SetLayout(std::string_view name, WeightLayout layout) {
+    weights_.find(name)->second.layout = layout;
+  }
 
   const std::map<std::string, Weight, std::less<>>& all() const { return weights_; }
 

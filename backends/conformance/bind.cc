@@ -42,6 +42,14 @@ LiveCount& LiveOf(AttentionArgs& args) { return args.batch.live_seqs; }
 
 }  // namespace
 
+std::vector<TensorView*> WeightsOf(KernelArgs& args) {
+  if (auto* linear = std::get_if<LinearArgs>(&args)) return {&linear->w};
+  if (auto* experts = std::get_if<ExpertsArgs>(&args)) {
+    return {&experts->gate, &experts->up, &experts->down};
+  }
+  return {};
+}
+
 void Rebind(KernelArgs& args, const std::function<void*(const void*)>& move) {
   std::visit(
       [&move](auto& a) {

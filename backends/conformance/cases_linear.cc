@@ -20,6 +20,7 @@ constexpr Form kForms[] = {
     {{1, 1}, 2, 33, Layout::kPacked, false, 1.0},    {{1, 1}, 1, 6, Layout::kPacked, true, 1e4},
     {{5, 3}, 3, 70, Layout::kStrided, false, 1.0},   {{8, 8}, 1, 64, Layout::kPacked, false, 1e4},
     {{33, 33}, 2, 17, Layout::kStrided, true, 1e-2}, {{70, 41}, 1, 96, Layout::kPacked, true, 1.0},
+    {{1, 1}, 9, 48, Layout::kPacked, true, 1.0},     {{20, 20}, 9, 48, Layout::kPacked, true, 1.0},
 };
 
 // Elements in the unit that sizes are counted in: a block, or an odd number of plain ones.

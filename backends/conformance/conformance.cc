@@ -90,6 +90,7 @@ class Suite {
   void RunBadCall(const BadCall& call);
   void Note(KernelId kernel, const std::string& name, const absl::Status& status);
   absl::Status CheckCase(const Case& the_case, Snapshots& results);
+  absl::Status CheckLayouts(const Case& the_case, const CaseRun& expected);
   absl::Status CheckLimits(Case& the_case, const Snapshots& unlimited);
   absl::Status CheckLimit(const Case& the_case, const Snapshots& unlimited) const;
   absl::Status CheckRefused(const KernelArgs& args);
@@ -164,7 +165,16 @@ absl::Status Suite::CheckCase(const Case& the_case, Snapshots& results) {
       return Fault(absl::StrCat("output ", i, ": a second run gives other bits"));
     }
   }
-  return absl::OkStatus();
+  if (!PrefersOtherLayouts(subject_, the_case)) return absl::OkStatus();
+  return Annotate(CheckLayouts(the_case, *expected), "weights in the preferred layout");
+}
+
+absl::Status Suite::CheckLayouts(const Case& the_case, const CaseRun& expected) {
+  auto actual = CaseRun::Create(subject_, the_case, /*preferred_layouts=*/true);
+  if (!actual.ok()) return Fault(std::string(actual.status().message()));
+  TANDEM_RETURN_IF_ERROR(actual->Run(std::byte{0xff}));
+  return CheckOutputs(the_case, SnapshotAll(the_case, *actual), SnapshotAll(the_case, expected),
+                      std::nullopt);
 }
 
 absl::Status Suite::CheckEstimates(const Case& the_case) const {

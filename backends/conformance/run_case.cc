@@ -5,11 +5,22 @@
 #include <utility>
 
 #include "backends/conformance/bind.h"
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 
 namespace tandem {
 
-absl::StatusOr<CaseRun> CaseRun::Create(Device& device, const Case& the_case) {
+bool PrefersOtherLayouts(const Device& device, const Case& the_case) {
+  for (KernelArgs args : the_case.calls) {
+    for (const TensorView* weight : WeightsOf(args)) {
+      if (device.PreferredLayout(args, *weight) != WeightLayout::kRows) return true;
+    }
+  }
+  return false;
+}
+
+absl::StatusOr<CaseRun> CaseRun::Create(Device& device, const Case& the_case,
+                                        bool preferred_layouts) {
   for (const KernelArgs& args : the_case.calls) {
     const absl::Status supported = device.Supports(args);
     if (!supported.ok()) return absl::UnimplementedError(supported.message());
@@ -25,8 +36,26 @@ absl::StatusOr<CaseRun> CaseRun::Create(Device& device, const Case& the_case) {
   for (const KernelArgs& args : the_case.calls) {
     for (const TensorView& view : Writes(args)) run.MarkWritable(view);
   }
+  if (preferred_layouts) run.ArrangeWeights();
   TANDEM_RETURN_IF_ERROR(run.Prepare());
   return run;
+}
+
+void CaseRun::ArrangeWeights() {
+  for (KernelArgs& args : calls_) {
+    for (TensorView* weight : WeightsOf(args)) {
+      if (device_->PreferredLayout(args, *weight) != WeightLayout::kInterleaved) continue;
+      const int rank = weight->shape.rank;
+      const int64_t groups = rank == 3 ? weight->dim(0) : 1;
+      Piece& piece = PieceOf(weight->data);
+      for (int64_t g = 0; g < groups; ++g) {
+        const std::byte* first = rank == 3 ? weight->row(g) : weight->row();
+        InterleaveInPlace(weight->dtype, RowBytes(weight->dtype, weight->shape.back()),
+                          weight->dim(rank - 2), piece.before.data() + (first - piece.host));
+      }
+      weight->layout = WeightLayout::kInterleaved;
+    }
+  }
 }
 
 absl::Status CaseRun::AddPiece(Piece piece) {
@@ -54,7 +83,7 @@ absl::Status CaseRun::AddWorkspace(Call& call) {
 
 absl::Status CaseRun::Prepare() {
   Program program;
-  for (const KernelArgs& args : case_->calls) {
+  for (const KernelArgs& args : calls_) {
     Call call = {.args = args, .name = std::string(KernelName(GetKernelId(args)))};
     Rebind(call.args, [this](const void* address) -> void* {
       Piece& piece = PieceOf(address);

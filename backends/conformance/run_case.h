@@ -10,11 +10,16 @@
 
 namespace tandem {
 
+// True if the device wants some weight of the case in another layout than rows.
+bool PrefersOtherLayouts(const Device& device, const Case& the_case);
+
 // A case made ready on a device, in memory of that device.
 class CaseRun {
  public:
   // Unimplemented if the device refuses a call. Both the case and the device must outlive the run.
-  static absl::StatusOr<CaseRun> Create(Device& device, const Case& the_case);
+  // `preferred_layouts`: weights lie as the device prefers, else in rows.
+  static absl::StatusOr<CaseRun> Create(Device& device, const Case& the_case,
+                                        bool preferred_layouts = false);
 
   // Sets all memory, runs the calls and keeps what the memory holds afterwards. Workspaces are
   // filled with `workspace_fill` first. Internal, naming the place, if a byte changed that is no
@@ -39,8 +44,10 @@ class CaseRun {
     std::byte* device() const { return static_cast<std::byte*>(buffer->data()) + offset; }
   };
 
-  CaseRun(Device& device, const Case& the_case) : device_(&device), case_(&the_case) {}
+  CaseRun(Device& device, const Case& the_case)
+      : device_(&device), case_(&the_case), calls_(the_case.calls) {}
   absl::Status AddPiece(Piece piece);
+  void ArrangeWeights();
   absl::Status AddWorkspace(Call& call);
   absl::Status Prepare();
   void MarkWritable(const TensorView& view);
@@ -50,6 +57,7 @@ class CaseRun {
 
   Device* device_;
   const Case* case_;
+  std::vector<KernelArgs> calls_;  // those of the case, with the layouts of this run
   std::vector<Piece> pieces_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Executable> executable_;

@@ -17,6 +17,7 @@
 #include "backends/cpu/team.h"
 #include "backends/device/check.h"
 #include "backends/device/host_device.h"
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 
 namespace tandem::cpu {
@@ -72,6 +73,13 @@ class CpuDevice final : public Device {
 
   int64_t WorkspaceBytes(const KernelArgs& args) const override {
     return std::visit([](const auto& a) { return WorkspaceBytesOf(a); }, args);
+  }
+
+  WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const override {
+    const auto* linear = std::get_if<LinearArgs>(&args);
+    const bool product =
+        (linear != nullptr && !linear->transposed) || std::holds_alternative<ExpertsArgs>(args);
+    return product && CanInterleave(weight) ? WeightLayout::kInterleaved : WeightLayout::kRows;
   }
 
   double Cost(const KernelArgs& args, int64_t kv_tokens) const override {

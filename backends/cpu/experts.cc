@@ -104,9 +104,9 @@ struct Experts {
   Experts(const ExpertsArgs& a, const InstructionSet& set, void* data)
       : args(a),
         layout(a, data),
-        gate(set.FindProduct(a.gate.dtype)),
-        up(set.FindProduct(a.up.dtype)),
-        down(set.FindProduct(a.down.dtype)) {}
+        gate(set.FindProduct(a.gate.dtype, a.gate.layout)),
+        up(set.FindProduct(a.up.dtype, a.up.layout)),
+        down(set.FindProduct(a.down.dtype, a.down.layout)) {}
 
   int64_t TokenAt(int64_t place) const { return layout.sorted.choice[place] / layout.used; }
   std::byte* HiddenRow(int64_t place) const {

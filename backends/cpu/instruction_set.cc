@@ -9,19 +9,19 @@
 namespace tandem::cpu {
 
 namespace avx2 {
-ProductFn* FindBlockProduct(DType type);
+ProductFn* FindBlockProduct(DType type, WeightLayout layout);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
 }  // namespace avx2
 namespace avx512 {
-ProductFn* FindBlockProduct(DType type);
+ProductFn* FindBlockProduct(DType type, WeightLayout layout);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
 }  // namespace avx512
 namespace amx {
-ProductFn* FindBlockProduct(DType type);
+ProductFn* FindBlockProduct(DType type, WeightLayout layout);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;

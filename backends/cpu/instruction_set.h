@@ -16,15 +16,15 @@ struct InstructionSet {
   std::string_view name;  // "avx2", as asked for by a device name such as "cpu:avx2"
   std::string_view description;
   bool (*is_present)();  // on this processor, and enabled by the operating system
-  ProductFn* (*find_block_product)(DType type);
+  ProductFn* (*find_block_product)(DType type, WeightLayout layout);
   ProductFn* (*find_plain_product)(DType type);
   MultiplyFn* multiply;
   AddTileFn* add_tile;
 
   // For every type but i32.
-  ProductFn* FindProduct(DType type) const {
+  ProductFn* FindProduct(DType type, WeightLayout layout = WeightLayout::kRows) const {
     ProductFn* plain = find_plain_product(type);
-    return plain != nullptr ? plain : find_block_product(type);
+    return plain != nullptr ? plain : find_block_product(type, layout);
   }
 };
 

@@ -159,7 +159,7 @@ void Plan(const LinearArgs& a, const PlanContext& context, std::vector<Phase>& p
     phases.push_back(shared != nullptr ? NoPhase() : QuantizePhase(a, quantized));
     if (shared != nullptr) quantized = shared;
   }
-  ProductFn* product = context.instructions.FindProduct(a.w.dtype);
+  ProductFn* product = context.instructions.FindProduct(a.w.dtype, a.w.layout);
   const Blocks blocks(s);
   const int64_t per_block = blocks.row_blocks * s.groups;
   phases.push_back(ItemPhase(

@@ -10,8 +10,8 @@ namespace tandem::cpu {
 
 // out[c][r] = row r of the weights . column c.
 struct ProductTile {
-  const std::byte* weights = nullptr;
-  int64_t stride = 0;  // bytes from one weight row to the next
+  const std::byte* weights = nullptr;  // interleaved: rows from a multiple of 16, as many
+  int64_t stride = 0;                  // bytes from one weight row to the next
   int64_t rows = 0;
   int64_t in = 0;                             // elements of a row
   const std::byte* const* columns = nullptr;  // f32 rows; for block types: see activations.h

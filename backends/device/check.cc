@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 
 namespace tandem {
@@ -57,6 +58,7 @@ struct Tensor {
   const TensorView& view;
   Types types;
   Use use = Use::kRead;
+  bool any_layout = false;  // its rows may be interleaved
 };
 
 template <typename... Parts>
@@ -113,6 +115,15 @@ absl::Status CheckStrides(const Tensor& tensor) {
   return absl::OkStatus();
 }
 
+absl::Status CheckLayout(const Tensor& tensor) {
+  if (tensor.view.layout == WeightLayout::kRows) return absl::OkStatus();
+  if (!tensor.any_layout) return Invalid(Text(tensor.name), " is interleaved");
+  if (CanInterleave(tensor.view)) return absl::OkStatus();
+  return Invalid(Text(tensor.name), " is interleaved, but ", tensor.view.shape.ToString(), " of ",
+                 Text(DTypeName(tensor.view.dtype)), " has no panels of ", kPanelRows,
+                 " rows that follow each other");
+}
+
 absl::Status CheckTensor(const Tensor& tensor, const std::vector<Size*>& sizes) {
   const TensorView& view = tensor.view;
   if (!DTypeFromNumber(static_cast<uint32_t>(view.dtype))) {
@@ -123,6 +134,7 @@ absl::Status CheckTensor(const Tensor& tensor, const std::vector<Size*>& sizes) 
                    Text(Describe(tensor.types)));
   }
   TANDEM_RETURN_IF_ERROR(CheckSizes(tensor, sizes));
+  TANDEM_RETURN_IF_ERROR(CheckLayout(tensor));
   const int block = GetDTypeInfo(view.dtype).block_size;
   if (view.shape.back() % block != 0) {
     return Invalid(Text(tensor.name), " is ", view.shape.ToString(),
@@ -208,7 +220,7 @@ absl::Status Check(const LinearArgs& a) {
   Size& columns = a.transposed ? out : in;
   std::vector<Size*> w = {&rows, &columns};
   if (a.x.shape.rank == 3) w.insert(w.begin(), &g);
-  TANDEM_RETURN_IF_ERROR(CheckTensor({"w", a.w, Types::kWeight}, w));
+  TANDEM_RETURN_IF_ERROR(CheckTensor({"w", a.w, Types::kWeight, Use::kRead, !a.transposed}, w));
   if (a.bias.present()) {
     if (a.x.shape.rank == 3) return Invalid("bias is given with groups");
     TANDEM_RETURN_IF_ERROR(CheckTensor({"bias", a.bias, Types::kF32}, {&out}));
@@ -352,9 +364,12 @@ absl::Status Check(const ExpertsArgs& a) {
   TANDEM_RETURN_IF_ERROR(CheckTensor({"x", a.x, Types::kF32}, {&t, &e}));
   TANDEM_RETURN_IF_ERROR(CheckTensor({"ids", a.ids, Types::kI32}, {&t, &k}));
   TANDEM_RETURN_IF_ERROR(CheckTensor({"weights", a.weights, Types::kF32}, {&t, &k}));
-  TANDEM_RETURN_IF_ERROR(CheckTensor({"gate", a.gate, Types::kWeight}, {&n, &f, &e}));
-  TANDEM_RETURN_IF_ERROR(CheckTensor({"up", a.up, Types::kWeight}, {&n, &f, &e}));
-  TANDEM_RETURN_IF_ERROR(CheckTensor({"down", a.down, Types::kWeight}, {&n, &e, &f}));
+  const auto weight = [](std::string_view name, const TensorView& view) {
+    return Tensor{name, view, Types::kWeight, Use::kRead, true};
+  };
+  TANDEM_RETURN_IF_ERROR(CheckTensor(weight("gate", a.gate), {&n, &f, &e}));
+  TANDEM_RETURN_IF_ERROR(CheckTensor(weight("up", a.up), {&n, &f, &e}));
+  TANDEM_RETURN_IF_ERROR(CheckTensor(weight("down", a.down), {&n, &e, &f}));
   return CheckTensor({"out", a.out, Types::kF32, Use::kWritten}, {&t, &e});
 }
 

@@ -81,6 +81,13 @@ class Device {
   // Estimated seconds of one run of the call with all rows live and `kv_tokens` keys per query.
   virtual double Cost(const KernelArgs& args, int64_t kv_tokens) const = 0;
 
+  // The layout in which the device reads `weight`, one of the weights of the call, fastest. The
+  // call is supported with this one and with kRows.
+  virtual WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const {
+    (void)args, (void)weight;
+    return WeightLayout::kRows;
+  }
+
   // Makes a program ready; its tensors have addresses of this device. Fails on an unsupported call,
   // naming it.
   virtual absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) = 0;

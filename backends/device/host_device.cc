@@ -91,6 +91,11 @@ absl::Status HostDevice::Supports(const KernelArgs& args) const {
     return absl::UnimplementedError(
         absl::StrCat(info_.name, " has no kernel ", Text(KernelName(GetKernelId(args)))));
   }
+  for (const TensorView& view : Reads(args)) {
+    if (view.layout != WeightLayout::kRows) {
+      return absl::UnimplementedError(absl::StrCat(Text(info_.name), " reads weights row by row"));
+    }
+  }
   return entry->supports(args);
 }
 

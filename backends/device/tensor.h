@@ -34,6 +34,12 @@ struct Shape {
   std::string ToString() const;  // "[3, 64]"
 };
 
+// How the rows of a matrix of weights lie in memory; its elements have the same bits in each.
+enum class WeightLayout {
+  kRows,         // row after row, as files have them
+  kInterleaved,  // 16 rows side by side, see layout.h
+};
+
 // A tensor in the memory of one device. The innermost dimension is contiguous (for block types: its
 // blocks are); the others have any stride that is a multiple of the element's (block's) bytes.
 struct TensorView {
@@ -41,11 +47,13 @@ struct TensorView {
   DType dtype = DType::kF32;
   Shape shape;                                 // rank 0: absent
   std::array<int64_t, kMaxRank> strides = {};  // bytes from one index to the next; last: unused
+  WeightLayout layout = WeightLayout::kRows;
 
   bool present() const { return shape.rank > 0; }
   int64_t dim(int i) const { return shape[i]; }
 
-  // Address of the row with these leading indices; they may be fewer than rank - 1.
+  // Address of the row with these leading indices; they may be fewer than rank - 1. Interleaved:
+  // of the panel that begins with that row.
   template <typename T = std::byte>
   T* row(int64_t i0 = 0, int64_t i1 = 0, int64_t i2 = 0) const {
     auto* base = static_cast<std::byte*>(data);

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "backends/device/layout.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/engine.h"
@@ -51,7 +52,7 @@ class HostWeightsTest : public ::testing::Test {
   absl::StatusOr<std::unique_ptr<HostWeights>> Copy(
       int threads, const std::function<void(double)>& progress = nullptr) {
     HostWeights::Weights list;
-    for (const auto& [name, weight] : weights_) list[name] = &weight;
+    for (const auto& [name, weight] : weights_) list[name] = {&weight, weight.layout};
     return HostWeights::Copy(list, threads, progress);
   }
   void ExpectEqual(const HostWeights& copies) {
@@ -85,6 +86,21 @@ TEST_F(HostWeightsTest, CopiesHaveTheBytesOfTheMapping) {
   }
   // The mapping, whose pages were let go, still has them.
   EXPECT_EQ(std::memcmp(file_->bytes().data(), content_.data(), content_.size()), 0);
+}
+
+TEST_F(HostWeightsTest, CopiesLieAsAskedFor) {
+  // 18 bytes a block: rows of 64 elements, enough of them for several parts.
+  const int64_t rows = 16 * 20000, row_bytes = 36;
+  Map({rows * row_bytes / 4});
+  Weight& weight = weights_["0"];
+  weight.dtype = DType::kQ4_0;
+  weight.shape = {rows, 64};
+  const auto copies = HostWeights::Copy({{"0", {&weight, WeightLayout::kInterleaved}}}, 2, nullptr);
+  ASSERT_TRUE(copies.ok()) << copies.status();
+  std::string expected(content_.size(), '\0');
+  Interleave(DType::kQ4_0, row_bytes, rows, reinterpret_cast<const std::byte*>(content_.data()),
+             reinterpret_cast<std::byte*>(expected.data()));
+  EXPECT_EQ(std::memcmp((*copies)->Find("0"), expected.data(), expected.size()), 0);
 }
 
 TEST_F(HostWeightsTest, ProgressEndsWithAll) {

@@ -202,6 +202,35 @@ TEST_F(SyntheticTest, RefusesWhatDoesNotFitIntoMemory) {
   EXPECT_THAT(model.status().ToString(), AllOf(HasSubstr("tiny.json"), HasSubstr("MiB")));
 }
 
+std::vector<float> EngineLogits(std::shared_ptr<const Model> model, const std::string& device) {
+  const auto engine =
+      Engine::Open(std::move(model), {.devices = {device}, .context = 64, .all_logits = true});
+  EXPECT_TRUE(engine.ok()) << engine.status();
+  const auto session = (*engine)->NewSession();
+  EXPECT_TRUE(session.ok()) << session.status();
+  const std::vector<int32_t> tokens = {3, 250, 17, 99, 4};
+  const auto logits = (*session)->Evaluate(tokens);
+  EXPECT_TRUE(logits.ok()) << logits.status();
+  return logits.ok() ? *logits : std::vector<float>();
+}
+
+// A device takes what was laid out for it where it is; others get copies that they can read.
+TEST_F(SyntheticTest, LiesAsADeviceWantsIt) {
+  for (const char* config : {kQwen3Moe, kDeepSeek3, kLlama3}) {
+    const auto rows = Make(config, {}), laid_out = Make(config, {.device = "cpu"});
+    ASSERT_TRUE(rows != nullptr && laid_out != nullptr);
+    const Weight& weight = *laid_out->weights().Find("output_norm.weight");
+    EXPECT_EQ(weight.layout, WeightLayout::kRows);
+    EXPECT_EQ(laid_out->weights().Find("blk.0.attn_output.weight")->layout,
+              WeightLayout::kInterleaved);
+    EXPECT_EQ(EngineLogits(laid_out, "cpu"), EngineLogits(rows, "cpu")) << config;
+    EXPECT_EQ(EngineLogits(laid_out, "reference"), EngineLogits(rows, "reference")) << config;
+    const auto engine = Engine::Open(laid_out, {.context = 64});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    EXPECT_EQ((*engine)->memory()[0].weights_copied, 0) << config;
+  }
+}
+
 TEST_F(SyntheticTest, GeneratesTokens) {
   const auto engine = Engine::Open(Make(kQwen3Moe, {}), {});
   ASSERT_TRUE(engine.ok()) << engine.status();

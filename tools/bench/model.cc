@@ -9,10 +9,16 @@
 namespace tandem {
 namespace {
 
+// "cpu" of "cpu+reference".
+std::string FirstOf(const std::string& devices) { return devices.substr(0, devices.find('+')); }
+
 absl::StatusOr<BenchModel> MakeSynthetic(const BenchFlags& flags) {
   TANDEM_ASSIGN_OR_RETURN(const SyntheticSpec spec, ParseSyntheticSpec(flags.synthetic));
   TANDEM_ASSIGN_OR_RETURN(
-      auto model, MakeSyntheticModel(spec.config, {.type = spec.type, .layers = flags.layers}));
+      auto model,
+      MakeSyntheticModel(spec.config, {.type = spec.type,
+                                       .layers = flags.layers,
+                                       .device = FirstOf(flags.request.devices.front())}));
   return BenchModel{std::move(model), flags.synthetic + ", random weights", /*synthetic=*/true};
 }
 

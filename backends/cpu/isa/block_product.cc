@@ -3,6 +3,7 @@
 #include "backends/cpu/isa/inner_loops.h"
 #include "backends/cpu/isa/panel_k.h"
 #include "backends/cpu/isa/tiles.h"
+#include "backends/device/layout.h"
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 namespace {
@@ -96,12 +97,71 @@ void AddInTiles(const SpanOfTile& s, int64_t panels, TokenCopies& copies) {
 }
 #endif
 
-// Up to kTileRows rows from `first_row`; with few columns one panel.
+// Rows of a matrix as spans of kLanes of them.
 template <typename Format>
+class RowReader {
+ public:
+  static constexpr int64_t kStep = kLanes;  // rows that are read together for few columns
+
+  explicit RowReader(const ProductTile& tile) : tile_(tile) {}
+
+  // `next`: the row that is likely to be the first of the next tile, here or of this thread.
+  RowSpan<Format> Read(int64_t row, int64_t span, int groups, int64_t next) {
+    const int64_t count = Least(kLanes, tile_.rows - row);
+    Rows rows = {tile_.weights + row * tile_.stride + span * Format::kSpanBytes, tile_.stride};
+    constexpr int64_t kBytes = kLanes * Format::kSpanBytes;
+    Prefetch(tile_.weights + next * tile_.stride + span * kBytes, kBytes);
+    // A span that is cut short reads on into the next rows, if there are enough.
+    const int64_t bytes = groups * kGroup / Format::kBlock * Format::kBytes;
+    const int64_t left = (tile_.rows - row - kLanes) * tile_.stride;
+    if (left < Format::kSpanBytes - bytes) rows = copies_.Copy(rows, count, bytes);
+    return RowSpan<Format>(rows);
+  }
+
+ private:
+  const ProductTile& tile_;
+  RowCopies<Format> copies_;
+};
+
+// The same of an interleaved matrix.
+template <typename Format>
+class PanelReader {
+ public:
+  static constexpr int64_t kStep = kPanelRows;
+
+  explicit PanelReader(const ProductTile& tile)
+      : tile_(tile), head_bytes_(tile.in / Format::kBlock * kHeadBytes) {}
+
+  InterleavedSpan<Format> Read(int64_t row, int64_t span, int, int64_t) {
+    const int64_t lane = row % kPanelRows;
+    const std::byte* panel = tile_.weights + (row - lane) * tile_.stride;
+    const std::byte* heads = panel + span * kBlocks * kHeadBytes;
+    const std::byte* words = panel + head_bytes_ + span * kBlocks * kWordBytes;
+    if (lane == 0) {
+      Prefetch(words + kAhead, kBlocks * kWordBytes);
+      if constexpr (kHeadBytes > 0)
+        Prefetch(heads + kPanelRows * tile_.stride, kBlocks * kHeadBytes);
+    }
+    return {heads + lane * HeadOf(Format::kType).bytes, words + lane * 4};
+  }
+
+ private:
+  static constexpr int64_t kBlocks = ActivationSpan::kElements / Format::kBlock;
+  // Of a block of all rows.
+  static constexpr int64_t kHeadBytes = HeadOf(Format::kType).bytes * kPanelRows;
+  static constexpr int64_t kWordBytes = Format::kBytes * kPanelRows - kHeadBytes;
+  static constexpr int64_t kAhead = 4096;  // bytes that are asked for before they are needed
+
+  const ProductTile& tile_;
+  const int64_t head_bytes_;  // of a panel
+};
+
+// Up to kTileRows rows from `first_row`; with few columns Reader::kStep.
+template <typename Format, typename Reader>
 class Tile {
  public:
   Tile(const ProductTile& tile, int64_t first_row, int64_t rows)
-      : tile_(tile), first_row_(first_row), panels_((rows + kLanes - 1) / kLanes) {}
+      : tile_(tile), first_row_(first_row), panels_((rows + kLanes - 1) / kLanes), reader_(tile) {}
 
   void Run() {
     for (int64_t i = 0; i < panels_ * tile_.count; ++i) Store(sums_ + i * kLanes, ZeroFloats());
@@ -115,21 +175,22 @@ class Tile {
   void AddSpan(int64_t span, int groups) {
     if (tile_.count == 1) {
       const auto* x = reinterpret_cast<const ActivationSpan*>(tile_.columns[0]) + span;
-      OneColumn<Format> to(*x, groups, sums_);
-      return Format::Unpack(RowsOf(0, span, groups), to);
+      for (int64_t p = 0; p < panels_; ++p) {
+        OneColumn<Format> to(*x, groups, Sums(p));
+        Unpack(p, span, groups, to);
+      }
+      return;
     }
 #ifdef __AMX_INT8__
     if (tile_.count >= kLeastTokens) {
       for (int64_t p = 0; p < panels_; ++p) {
         PlainPanel to = {panel_[p]};
-        Format::Unpack(RowsOf(p, span, groups), to);
+        Unpack(p, span, groups, to);
       }
       return AddInTiles<Format>(SpanOf(0, span, groups), panels_, tokens_);
     }
 #endif
-    for (int64_t p = 0; p < panels_; ++p) {
-      Format::Unpack(RowsOf(p, span, groups), panel_[p]);
-    }
+    for (int64_t p = 0; p < panels_; ++p) Unpack(p, span, groups, panel_[p]);
     for (int64_t c = 0; c < tile_.count; c += kMostColumns) {
       const int64_t last = Least(c + kMostColumns, tile_.count);
       int64_t p = 0;
@@ -142,22 +203,14 @@ class Tile {
     }
   }
 
-  SpanOfTile SpanOf(int64_t p, int64_t span, int groups) {
-    return {&tile_, panel_ + p, span, groups, Sums(p), tile_.count * kLanes};
+  template <typename To>
+  void Unpack(int64_t p, int64_t span, int groups, To& to) {
+    const int64_t row = first_row_ + p * kLanes;
+    Format::Unpack(reader_.Read(row, span, groups, row + panels_ * kLanes), groups, to);
   }
 
-  // Where the rows of a panel can be read as whole spans.
-  Rows RowsOf(int64_t p, int64_t span, int groups) {
-    const int64_t row = first_row_ + p * kLanes, count = Least(kLanes, tile_.rows - row);
-    Rows rows = {tile_.weights + row * tile_.stride + span * Format::kSpanBytes, tile_.stride};
-    // The rows after this tile are likely to be next, here or in the next tile of this thread.
-    constexpr int64_t kBytes = kLanes * Format::kSpanBytes;
-    Prefetch(tile_.weights + (row + panels_ * kLanes) * tile_.stride + span * kBytes, kBytes);
-    // A span that is cut short reads on into the next rows, if there are enough.
-    const int64_t bytes = groups * kGroup / Format::kBlock * Format::kBytes;
-    const int64_t left = (tile_.rows - row - kLanes) * tile_.stride;
-    if (left < Format::kSpanBytes - bytes) rows = copies_.Copy(rows, count, bytes);
-    return rows;
+  SpanOfTile SpanOf(int64_t p, int64_t span, int groups) {
+    return {&tile_, panel_ + p, span, groups, Sums(p), tile_.count * kLanes};
   }
 
   void StoreSums() {
@@ -175,50 +228,52 @@ class Tile {
   const ProductTile& tile_;
   const int64_t first_row_, panels_;
   Panel panel_[kPanels];
-  RowCopies<Format> copies_;
+  Reader reader_;
 #ifdef __AMX_INT8__
   TokenCopies tokens_;
 #endif
   alignas(64) float sums_[kTileColumns * kTileRows];
 };
 
-template <typename Format>
+template <typename Format, typename Reader>
 void RunTiles(const ProductTile& tile, int64_t step) {
   for (int64_t row = 0; row < tile.rows; row += step) {
-    Tile<Format>(tile, row, Least(step, tile.rows - row)).Run();
+    Tile<Format, Reader>(tile, row, Least(step, tile.rows - row)).Run();
   }
 }
 
-template <typename Format>
+template <typename Format, typename Reader>
 void BlockProduct(const ProductTile& tile) {
 #ifdef __AMX_INT8__
   if (tile.count >= kLeastTokens) {
     const TileShapes<Format> shapes;
-    return RunTiles<Format>(tile, kTileRows);
+    return RunTiles<Format, Reader>(tile, kTileRows);
   }
 #endif
-  RunTiles<Format>(tile, tile.count <= kFewColumns ? kLanes : kTileRows);
+  RunTiles<Format, Reader>(tile, tile.count <= kFewColumns ? Reader::kStep : kTileRows);
 }
 
 template <typename Format>
-bool Pick(DType type, ProductFn*& product) {
+bool Pick(DType type, WeightLayout layout, ProductFn*& product) {
   if (type != Format::kType) return false;
-  product = &BlockProduct<Format>;
+  product = layout == WeightLayout::kInterleaved ? &BlockProduct<Format, PanelReader<Format>>
+                                                 : &BlockProduct<Format, RowReader<Format>>;
   return true;
 }
 
 template <typename... Format>
-ProductFn* FindAmong(DType type) {
+ProductFn* FindAmong(DType type, WeightLayout layout) {
   ProductFn* product = nullptr;
-  (void)(Pick<Format>(type, product) || ...);
+  (void)(Pick<Format>(type, layout, product) || ...);
   return product;
 }
 
 }  // namespace
 
-ProductFn* FindBlockProduct(DType type) {
+ProductFn* FindBlockProduct(DType type, WeightLayout layout) {
   return FindAmong<Q4_0Panel, Q4_1Panel, Q5_0Panel, Q5_1Panel, Q8_0Panel, Q2_KPanel, Q3_KPanel,
-                   Q4_KPanel, Q5_KPanel, Q6_KPanel, IQ4_NLPanel, IQ4_XSPanel, MXFP4Panel>(type);
+                   Q4_KPanel, Q5_KPanel, Q6_KPanel, IQ4_NLPanel, IQ4_XSPanel, MXFP4Panel>(type,
+                                                                                          layout);
 }
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

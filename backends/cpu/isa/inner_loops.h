@@ -6,8 +6,8 @@
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 
-ProductFn* FindBlockProduct(DType type);  // null if the type has no blocks
-ProductFn* FindPlainProduct(DType type);  // null if it has, and for i32
+ProductFn* FindBlockProduct(DType type, WeightLayout layout);  // null if the type has no blocks
+ProductFn* FindPlainProduct(DType type);                       // null if it has, and for i32
 MultiplyFn Multiply;
 AddTileFn AddTile;
 

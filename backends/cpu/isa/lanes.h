@@ -77,6 +77,7 @@ inline Floats FromBits(Ints v) { return _mm512_castsi512_ps(v); }
 
 inline Ints ZeroInts() { return _mm512_setzero_si512(); }
 inline Ints LoadInts(const void* p) { return _mm512_loadu_si512(p); }
+inline Ints LoadBytes(const void* p) { return _mm512_cvtepu8_epi32(Load16Bytes(p)); }  // as i32
 inline Ints SetI8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
 inline Ints SetI32(int v) { return _mm512_set1_epi32(v); }
 inline Ints And(Ints a, Ints b) { return _mm512_and_si512(a, b); }
@@ -166,6 +167,9 @@ inline Floats FromBits(Ints v) { return _mm256_castsi256_ps(v); }
 
 inline Ints ZeroInts() { return _mm256_setzero_si256(); }
 inline Ints LoadInts(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Ints LoadBytes(const void* p) {  // as i32
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+}
 inline Ints SetI8(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
 inline Ints SetI32(int v) { return _mm256_set1_epi32(v); }
 inline Ints And(Ints a, Ints b) { return _mm256_and_si256(a, b); }

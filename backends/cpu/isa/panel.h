@@ -1,7 +1,8 @@
-// Unpacking 256 elements of kLanes weight rows: one function for each block format, which hands the
-// parts to a Panel, or to anything that has its functions: factors before the quants that they
-// belong to, quants of a half in order, at most two groups at a time, and EndGroup when one is
-// complete. The blocks are those of backends/device/quant_blocks.h.
+// Unpacking 256 elements of kLanes weight rows: one function for each block format, which reads
+// them from a span, whatever their layout, and hands the parts to a Panel, or to anything that has
+// its functions: factors before the quants that they belong to, quants of a half in order, at most
+// two groups at a time, and EndGroup when one is complete. The blocks are those of
+// backends/device/quant_blocks.h.
 //
 // element = scale * quant + min of its group of 32. Where the halves of a group have scales of
 // their own (kHalves), they are integer factors of the quants, and there may be some for the min as
@@ -9,7 +10,7 @@
 #pragma once
 
 #include "backends/cpu/isa/lanes.h"
-#include "backends/device/dtype.h"
+#include "backends/device/layout.h"
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 
@@ -53,63 +54,106 @@ struct Panel : Factors {
 inline Ints LowNibbles(Ints v) { return And(v, SetI8(15)); }
 inline Ints HighNibbles(Ints v) { return And(ShiftRight(v, 4), SetI8(15)); }
 
-// The bytes of a span of kLanes rows, four to a vector, in the order of the rows.
-template <int kBytes>
-struct RawSpan {
-  static constexpr bool kOdd = kBytes % 4 != 0;  // the last bytes are in `tail` alone
-  Ints words[(kBytes + 3) / 4];
-  Ints tail[4];  // the last 16 bytes
-
-  explicit RawSpan(Rows rows) {
+// The blocks of a span of kLanes rows that lie one after the other, read as 16 bytes of each row at
+// a time and transposed while still packed.
+template <typename Format>
+class RowSpan {
+ public:
+  explicit RowSpan(Rows rows) {
     int at = 0;
-    for (; at + kWide <= kBytes; at += kWide) LoadWide(rows + at, words + at / 4);
+    for (; at + kWide <= kBytes; at += kWide) LoadWide(rows + at, words_ + at / 4);
 #pragma GCC unroll 4
-    for (; at + 16 <= kBytes; at += 16) Load16(rows + at, words + at / 4);
-    if constexpr (kOdd) {
-      Load16(rows + (kBytes - 16), tail);
+    for (; at + 16 <= kBytes; at += 16) Load16(rows + at, words_ + at / 4);
+    if constexpr (kBytes % 4 != 0) {
+      Load16(rows + (kBytes - 16), tail_);
     } else if (at < kBytes) {
-      Load16(rows + (kBytes - 16), words + (kBytes - 16) / 4);
+      Load16(rows + (kBytes - 16), words_ + (kBytes - 16) / 4);
     }
   }
 
-  // Four bytes from any offset.
-  Ints Word(int offset) const {
+  // Four bytes from offset `at` of a block.
+  Ints Word(int block, int at) const {
+    const int offset = block * Format::kBytes + at;
+    return IsInTail(offset) ? WordOf(tail_, offset - kTailBegin) : WordOf(words_, offset);
+  }
+  // The f16 at an even offset.
+  Floats F16(int block, int at) const {
+    const int offset = block * Format::kBytes + at;
+    const Ints word = IsInTail(offset) ? tail_[(offset - kTailBegin) / 4] : words_[offset / 4];
+    const bool low = (IsInTail(offset) ? offset - kTailBegin : offset) % 4 == 0;
+    return low ? F16Low(word) : F16High(word);
+  }
+  // The byte at an offset, as i32.
+  Ints Byte(int block, int at) const {
+    const int offset = block * Format::kBytes + at;
+    return ByteOf(words_[offset / 4], offset % 4);
+  }
+
+ private:
+  static constexpr int kBytes = Format::kSpanBytes;
+  static constexpr int kTailBegin = kBytes - 16;
+
+  // Where the bytes do not fill words, the last ones are in the tail alone.
+  static bool IsInTail(int offset) { return kBytes % 4 != 0 && offset >= kBytes / 16 * 16; }
+  static Ints WordOf(const Ints* words, int offset) {
     const int i = offset / 4, bits = offset % 4 * 8;
     if (bits == 0) return words[i];
     return Or(ShiftRight(words[i], bits), ShiftLeft(words[i + 1], 32 - bits));
   }
-  // The f16 at an even offset.
-  Floats F16(int offset) const {
-    const Ints word = words[offset / 4];
-    return offset % 4 == 0 ? F16Low(word) : F16High(word);
-  }
+
+  Ints words_[(kBytes + 3) / 4];
+  Ints tail_[4];  // the last 16 bytes
 };
 
-// Formats of blocks of 32: Derived gives kBytes, the offset kQuants of its quants, and
-// Group(raw, offset of the block, to, g).
+// The same blocks in an interleaved panel (backends/device/layout.h): nothing to transpose.
+template <typename Format>
+class InterleavedSpan {
+ public:
+  // The first heads and words of the span, those of the first of the kLanes rows.
+  InterleavedSpan(const std::byte* heads, const std::byte* words) : heads_(heads), words_(words) {}
+
+  Ints Word(int block, int at) const {
+    return LoadInts(words_ + (block * kWords + (at - kWordsAt) / 4) * kWordBytes);
+  }
+  Floats F16(int block, int at) const {
+    if (kHead.bytes == 2 && at == kHead.at) return LoadF16(heads_ + block * 2 * kPanelRows);
+    return at % 4 == 0 ? F16Low(Word(block, at)) : F16High(Word(block, at - 2));
+  }
+  Ints Byte(int block, int) const { return LoadBytes(heads_ + block * kPanelRows); }
+
+ private:
+  static constexpr BlockHead kHead = HeadOf(Format::kType);
+  static constexpr int kWordsAt = kHead.at == 0 ? kHead.bytes : 0;
+  static constexpr int kWords = (Format::kBytes - kHead.bytes) / 4;
+  static constexpr int kWordBytes = 4 * kPanelRows;
+
+  const std::byte* heads_;
+  const std::byte* words_;
+};
+
+// Formats of blocks of 32: Derived gives Group(span, to, g), which unpacks block g.
 template <typename Derived, int kBlockBytes>
 struct SmallBlocks {
   static constexpr int kBlock = 32, kBytes = kBlockBytes, kSpanBytes = kGroups * kBytes;
   static constexpr bool kHalves = false;
-  using Raw = RawSpan<kSpanBytes>;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const Raw raw(rows);
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int groups, To& to) {
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
-      Derived::Group(raw, g * kBytes, to, g);
+      if (g == groups) return;
+      Derived::Group(span, to, g);
       to.EndGroup(g);
     }
   }
 };
 
-// Nibbles of the 16 bytes from `offset`: the low ones are the first half of the group.
-template <typename Raw, typename To, typename Make>
-inline void UnpackNibbles(const Raw& raw, int offset, To& to, int g, Make make) {
+// Nibbles of 16 bytes from offset `at` of a block: the low ones are the first half of the group.
+template <typename Span, typename To, typename Make>
+inline void UnpackNibbles(const Span& span, int block, int at, To& to, int g, Make make) {
 #pragma GCC unroll 16
   for (int j = 0; j < 4; ++j) {
-    const Ints packed = raw.Word(offset + 4 * j);
+    const Ints packed = span.Word(block, at + 4 * j);
     to.SetQuants(g, j, make(LowNibbles(packed), j));
     to.SetQuants(g, j + 4, make(HighNibbles(packed), j + 4));
   }
@@ -119,10 +163,10 @@ struct Q4_0Panel : SmallBlocks<Q4_0Panel, 18> {
   static constexpr DType kType = DType::kQ4_0;
   static constexpr int kLargest = 15;
   static constexpr bool kSigned = false, kMins = true;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
-    UnpackNibbles(raw, at + 2, to, g, [](Ints q, int) { return q; });
-    const Floats scale = raw.F16(at);
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
+    UnpackNibbles(span, g, 2, to, g, [](Ints q, int) { return q; });
+    const Floats scale = span.F16(g, 0);
     to.SetScale(g, scale);
     to.SetMin(g, Mul(scale, Set(-8.0f)));
   }
@@ -132,11 +176,11 @@ struct Q4_1Panel : SmallBlocks<Q4_1Panel, 20> {
   static constexpr DType kType = DType::kQ4_1;
   static constexpr int kLargest = 15;
   static constexpr bool kSigned = false, kMins = true;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
-    UnpackNibbles(raw, at + 4, to, g, [](Ints q, int) { return q; });
-    to.SetScale(g, raw.F16(at));
-    to.SetMin(g, raw.F16(at + 2));
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
+    UnpackNibbles(span, g, 4, to, g, [](Ints q, int) { return q; });
+    to.SetScale(g, span.F16(g, 0));
+    to.SetMin(g, span.F16(g, 2));
   }
 };
 
@@ -151,11 +195,11 @@ struct Q5_0Panel : SmallBlocks<Q5_0Panel, 22> {
   static constexpr DType kType = DType::kQ5_0;
   static constexpr int kLargest = 31;
   static constexpr bool kSigned = false, kMins = true;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
-    UnpackNibbles(raw, at + 6, to, g,
-                  [bits = raw.Word(at + 2)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
-    const Floats scale = raw.F16(at);
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
+    UnpackNibbles(span, g, 6, to, g,
+                  [bits = span.Word(g, 2)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
+    const Floats scale = span.F16(g, 0);
     to.SetScale(g, scale);
     to.SetMin(g, Mul(scale, Set(-16.0f)));
   }
@@ -165,12 +209,12 @@ struct Q5_1Panel : SmallBlocks<Q5_1Panel, 24> {
   static constexpr DType kType = DType::kQ5_1;
   static constexpr int kLargest = 31;
   static constexpr bool kSigned = false, kMins = true;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
-    UnpackNibbles(raw, at + 8, to, g,
-                  [bits = raw.Word(at + 4)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
-    to.SetScale(g, raw.F16(at));
-    to.SetMin(g, raw.F16(at + 2));
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
+    UnpackNibbles(span, g, 8, to, g,
+                  [bits = span.Word(g, 4)](Ints q, int j) { return Or(q, FifthBits(bits, j)); });
+    to.SetScale(g, span.F16(g, 0));
+    to.SetMin(g, span.F16(g, 2));
   }
 };
 
@@ -178,11 +222,11 @@ struct Q8_0Panel : SmallBlocks<Q8_0Panel, 34> {
   static constexpr DType kType = DType::kQ8_0;
   static constexpr int kLargest = 128;
   static constexpr bool kSigned = true, kMins = false;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, Biased<To>(raw.Word(at + 2 + 4 * j)));
-    to.SetScale(g, raw.F16(at));
+    for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, Biased<To>(span.Word(g, 2 + 4 * j)));
+    to.SetScale(g, span.F16(g, 0));
   }
 };
 
@@ -198,11 +242,11 @@ struct IQ4_NLPanel : SmallBlocks<IQ4_NLPanel, 18> {
   static constexpr DType kType = DType::kIQ4_NL;
   static constexpr int kLargest = 127;
   static constexpr bool kSigned = true, kMins = false;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
-    UnpackNibbles(raw, at + 2, to, g,
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
+    UnpackNibbles(span, g, 2, to, g,
                   [values = Iq4Values<To>()](Ints q, int) { return Lookup(values, q); });
-    to.SetScale(g, raw.F16(at));
+    to.SetScale(g, span.F16(g, 0));
   }
 };
 
@@ -211,12 +255,12 @@ struct MXFP4Panel : SmallBlocks<MXFP4Panel, 17> {
   static constexpr DType kType = DType::kMXFP4;
   static constexpr int kLargest = 24;
   static constexpr bool kSigned = false, kMins = true;
-  template <typename To>
-  static void Group(const Raw& raw, int at, To& to, int g) {
+  template <typename Span, typename To>
+  static void Group(const Span& span, To& to, int g) {
     const Ints values =
         Repeat(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
-    UnpackNibbles(raw, at + 1, to, g, [values](Ints q, int) { return Lookup(values, q); });
-    const Floats scale = HalfPowerOfTwo(ByteOf(raw.words[at / 4], at % 4));
+    UnpackNibbles(span, g, 1, to, g, [values](Ints q, int) { return Lookup(values, q); });
+    const Floats scale = HalfPowerOfTwo(span.Byte(g, 0));
     to.SetScale(g, scale);
     to.SetMin(g, Mul(scale, Set(-12.0f)));
   }

@@ -13,23 +13,23 @@ struct Q2_KPanel {
   static constexpr int kBlock = 256, kBytes = 84, kSpanBytes = kBytes, kLargest = 3;
   static constexpr bool kSigned = false, kHalves = true, kMins = true;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const RawSpan<kBytes> raw(rows);
-    const Floats d = raw.F16(80), negative_min = Mul(raw.F16(82), Set(-1.0f));
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int, To& to) {
+    const Floats d = span.F16(0, 80), negative_min = Mul(span.F16(0, 82), Set(-1.0f));
 #pragma GCC unroll 16
     for (int half = 0; half < 16; ++half) {
-      const Ints both = ByteOf(raw.words[half / 4], half % 4);
+      const Ints both = ByteOf(span.Word(0, half / 4 * 4), half % 4);
       to.SetHalfScale(half, And(both, SetI32(15)));
       to.SetHalfMin(half, ShiftRight(both, 4));
     }
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
-      const Ints* packed = raw.words + 4 + g / 4 * kQuadsOf;
+      const int packed = 16 + g / 4 * kGroup;
       to.SetScale(g, d);
       to.SetMin(g, negative_min);
 #pragma GCC unroll 16
-      for (int j = 0; j < kQuadsOf; ++j) to.SetQuants(g, j, TwoBits(packed[j], g % 4 * 2));
+      for (int j = 0; j < kQuadsOf; ++j)
+        to.SetQuants(g, j, TwoBits(span.Word(0, packed + 4 * j), g % 4 * 2));
       to.EndGroup(g);
     }
   }
@@ -40,18 +40,18 @@ struct Q3_KPanel {
   static constexpr int kBlock = 256, kBytes = 110, kSpanBytes = kBytes, kLargest = 4;
   static constexpr bool kSigned = true, kHalves = true, kMins = false;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const RawSpan<kBytes> raw(rows);
-    UnpackScales(raw, to);
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int, To& to) {
+    UnpackScales(span, to);
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
-      const Ints* packed = raw.words + 8 + g / 4 * kQuadsOf;
+      const int packed = 32 + g / 4 * kGroup;
 #pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
         // A clear high bit means minus 4.
-        const Ints clear = AndNot(ShiftRight(raw.words[j], g), SetI8(1));
-        const Ints quants = SubI8(TwoBits(packed[j], g % 4 * 2), ShiftLeft(clear, 2));
+        const Ints clear = AndNot(ShiftRight(span.Word(0, 4 * j), g), SetI8(1));
+        const Ints quants =
+            SubI8(TwoBits(span.Word(0, packed + 4 * j), g % 4 * 2), ShiftLeft(clear, 2));
         to.SetQuants(g, j, Biased<To>(quants));
       }
       to.EndGroup(g);
@@ -59,13 +59,10 @@ struct Q3_KPanel {
   }
 
   // 16 scales of 6 bits, less 32: 4 low bits each in 8 bytes from 96, 2 high bits in the next 4.
-  template <typename To>
-  static void UnpackScales(const RawSpan<kBytes>& raw, To& to) {
-    // The tail begins two bytes before the scales and ends with the f16 after them.
-    auto word = [&raw](int i) {
-      return Or(ShiftRight(raw.tail[i], 16), ShiftLeft(raw.tail[i + 1], 16));
-    };
-    const Floats d = F16High(raw.tail[3]);
+  template <typename Span, typename To>
+  static void UnpackScales(const Span& span, To& to) {
+    auto word = [&span](int i) { return span.Word(0, 96 + 4 * i); };
+    const Floats d = span.F16(0, 108);
     const Ints high = word(2);
 #pragma GCC unroll 16
     for (int i = 0; i < 4; ++i) {
@@ -83,10 +80,10 @@ struct Q3_KPanel {
 };
 
 // Scales and mins of Q4_K and Q5_K: f16 d, f16 dmin, then eight pairs of 6 bits in 12 bytes.
-template <typename Raw, typename To>
-inline void UnpackSixBitScales(const Raw& raw, To& to) {
-  const Floats d = raw.F16(0), negative_min = Mul(raw.F16(2), Set(-1.0f));
-  const Ints a = raw.words[1], b = raw.words[2], c = raw.words[3];
+template <typename Span, typename To>
+inline void UnpackSixBitScales(const Span& span, To& to) {
+  const Floats d = span.F16(0, 0), negative_min = Mul(span.F16(0, 2), Set(-1.0f));
+  const Ints a = span.Word(0, 4), b = span.Word(0, 8), c = span.Word(0, 12);
   const Ints six = SetI8(0x3f), four = SetI8(0x0f), two = SetI8(0x30);
   const Ints scales[2] = {And(a, six), Or(And(c, four), And(ShiftRight(a, 2), two))};
   const Ints mins[2] = {And(b, six), Or(And(ShiftRight(c, 4), four), And(ShiftRight(b, 2), two))};
@@ -102,17 +99,16 @@ struct Q4_KPanel {
   static constexpr int kBlock = 256, kBytes = 144, kSpanBytes = kBytes, kLargest = 15;
   static constexpr bool kSigned = false, kHalves = false, kMins = true;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const RawSpan<kBytes> raw(rows);
-    UnpackSixBitScales(raw, to);
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int, To& to) {
+    UnpackSixBitScales(span, to);
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; g += 2) {
-      const Ints* packed = raw.words + 4 + g / 2 * kQuadsOf;
 #pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
-        to.SetQuants(g, j, LowNibbles(packed[j]));
-        to.SetQuants(g + 1, j, HighNibbles(packed[j]));
+        const Ints packed = span.Word(0, 16 + g / 2 * kGroup + 4 * j);
+        to.SetQuants(g, j, LowNibbles(packed));
+        to.SetQuants(g + 1, j, HighNibbles(packed));
       }
       to.EndGroup(g);
       to.EndGroup(g + 1);
@@ -125,20 +121,19 @@ struct Q5_KPanel {
   static constexpr int kBlock = 256, kBytes = 176, kSpanBytes = kBytes, kLargest = 31;
   static constexpr bool kSigned = false, kHalves = false, kMins = true;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const RawSpan<kBytes> raw(rows);
-    UnpackSixBitScales(raw, to);
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int, To& to) {
+    UnpackSixBitScales(span, to);
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; g += 2) {
-      const Ints* packed = raw.words + 12 + g / 2 * kQuadsOf;
 #pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
-        auto fifth = [&](int group) {
-          return ShiftLeft(And(ShiftRight(raw.words[4 + j], group), SetI8(1)), 4);
+        const Ints packed = span.Word(0, 48 + g / 2 * kGroup + 4 * j);
+        auto fifth = [bits = span.Word(0, 16 + 4 * j)](int group) {
+          return ShiftLeft(And(ShiftRight(bits, group), SetI8(1)), 4);
         };
-        to.SetQuants(g, j, Or(LowNibbles(packed[j]), fifth(g)));
-        to.SetQuants(g + 1, j, Or(HighNibbles(packed[j]), fifth(g + 1)));
+        to.SetQuants(g, j, Or(LowNibbles(packed), fifth(g)));
+        to.SetQuants(g + 1, j, Or(HighNibbles(packed), fifth(g + 1)));
       }
       to.EndGroup(g);
       to.EndGroup(g + 1);
@@ -151,26 +146,26 @@ struct Q6_KPanel {
   static constexpr int kBlock = 256, kBytes = 210, kSpanBytes = kBytes, kLargest = 32;
   static constexpr bool kSigned = true, kHalves = true, kMins = false;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const RawSpan<kBytes> raw(rows);
-    const Floats d = F16High(raw.tail[3]);
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int, To& to) {
+    const Floats d = span.F16(0, 208);
 #pragma GCC unroll 16
     for (int half = 0; half < 16; ++half) {
-      const Ints scale = SignedByteOf(raw.words[48 + half / 4], half % 4);
+      const Ints scale = SignedByteOf(span.Word(0, 192 + half / 4 * 4), half % 4);
       to.SetHalfScale(half, scale);
     }
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
       // Of 128 elements: low nibbles of 64 bytes, then high ones; two bits of 32 bytes.
       const int n = g / 4, i = g % 4;
-      const Ints* low = raw.words + 16 * n + i % 2 * kQuadsOf;
-      const Ints* high = raw.words + 32 + kQuadsOf * n;
+      const int low = 64 * n + i % 2 * kGroup, high = 128 + kGroup * n;
       to.SetScale(g, d);
 #pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
-        const Ints nibbles = i < 2 ? LowNibbles(low[j]) : HighNibbles(low[j]);
-        const Ints six = Or(nibbles, ShiftLeft(TwoBits(high[j], 2 * i), 4));
+        const Ints packed = span.Word(0, low + 4 * j);
+        const Ints nibbles = i < 2 ? LowNibbles(packed) : HighNibbles(packed);
+        const Ints bits = TwoBits(span.Word(0, high + 4 * j), 2 * i);
+        const Ints six = Or(nibbles, ShiftLeft(bits, 4));
         to.SetQuants(g, j, Biased<To>(SubI8(six, SetI8(32))));
       }
       to.EndGroup(g);
@@ -183,17 +178,17 @@ struct IQ4_XSPanel {
   static constexpr int kBlock = 256, kBytes = 136, kSpanBytes = kBytes, kLargest = 127;
   static constexpr bool kSigned = true, kHalves = false, kMins = false;
 
-  template <typename To>
-  static void Unpack(Rows rows, To& to) {
-    const RawSpan<kBytes> raw(rows);  // f16 d, eight pairs of high bits, eight low nibbles
-    const Floats d = raw.F16(0);
+  template <typename Span, typename To>
+  static void Unpack(const Span& span, int, To& to) {
+    // f16 d, eight pairs of high bits, eight low nibbles
+    const Floats d = span.F16(0, 0);
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) {
-      const Ints low = And(ShiftRight(raw.words[1], 4 * g), SetI32(15));
-      const Ints high = And(ShiftRight(raw.words[0], 16 + 2 * g), SetI32(3));
+      const Ints low = And(ShiftRight(span.Word(0, 4), 4 * g), SetI32(15));
+      const Ints high = And(ShiftRight(span.Word(0, 0), 16 + 2 * g), SetI32(3));
       const Ints scale = SubI32(Or(low, ShiftLeft(high, 4)), SetI32(32));
       to.SetScale(g, Mul(d, ToFloats(scale)));
-      UnpackNibbles(raw, 8 + 16 * g, to, g,
+      UnpackNibbles(span, 0, 8 + 16 * g, to, g,
                     [values = Iq4Values<To>()](Ints q, int) { return Lookup(values, q); });
       to.EndGroup(g);
     }

@@ -10,6 +10,7 @@
 
 #include "backends/cpu/activations.h"
 #include "backends/cpu/cpu_device.h"
+#include "backends/device/layout.h"
 #include "backends/device/quant.h"
 #include "backends/device/tensor.h"
 #include "gtest/gtest.h"
@@ -60,7 +61,8 @@ struct Problem {
   }
 
   // Columns [first, first + count), [count][rows].
-  std::vector<float> Run(const InstructionSet& set, int64_t first, int64_t count) {
+  std::vector<float> Run(const InstructionSet& set, int64_t first, int64_t count,
+                         WeightLayout layout = WeightLayout::kRows) {
     std::vector<float> results(static_cast<size_t>(count * rows), NAN);
     std::vector<const std::byte*> column_list;
     std::vector<float*> out;
@@ -68,15 +70,17 @@ struct Problem {
       column_list.push_back(Column(first + c));
       out.push_back(&results[c * rows]);
     }
-    set.FindProduct(type)({.weights = weights.data(),
-                           .stride = stride,
-                           .rows = rows,
-                           .in = in,
-                           .columns = column_list.data(),
-                           .out = out.data(),
-                           .count = count});
+    set.FindProduct(type, layout)({.weights = weights.data(),
+                                   .stride = stride,
+                                   .rows = rows,
+                                   .in = in,
+                                   .columns = column_list.data(),
+                                   .out = out.data(),
+                                   .count = count});
     return results;
   }
+
+  void InterleaveWeights() { InterleaveInPlace(type, stride, rows, weights.data()); }
 
   // The product of row and column with decoded weights and the activations as they were.
   double Exact(int64_t row, int64_t column) const {
@@ -115,6 +119,26 @@ TEST_P(BlockProductTest, GivesTheSameBitsInEverySetAndCompany) {
           const std::vector<float> column(expected.begin() + c * rows,
                                           expected.begin() + (c + 1) * rows);
           EXPECT_TRUE(SameBits(problem.Run(set, c, 1), column)) << "column " << c;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(BlockProductTest, GivesTheSameBitsInEveryLayout) {
+  for (const int64_t in : Widths()) {
+    for (const int64_t rows : {kPanelRows, kTileRows, 5 * kPanelRows}) {
+      Problem problem(GetParam(), rows, kMostColumns, in);
+      const auto expected = problem.Run(InstructionSets().front(), 0, kMostColumns);
+      problem.InterleaveWeights();
+      for (const InstructionSet& set : InstructionSets()) {
+        if (!set.is_present()) continue;
+        SCOPED_TRACE(std::string(set.name) + ", " + std::to_string(rows) + " rows of " +
+                     std::to_string(in));
+        for (const int64_t count : {int64_t{1}, int64_t{2}, int64_t{9}, kMostColumns}) {
+          const std::vector<float> columns(expected.begin(), expected.begin() + count * rows);
+          EXPECT_TRUE(SameBits(problem.Run(set, 0, count, WeightLayout::kInterleaved), columns))
+              << count << " columns";
         }
       }
     }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/activations.h"
+#include "backends/device/layout.h"
 #include "backends/device/status.h"
 #include "runtime/host_memory.h"
 #include "runtime/random_blocks.h"
@@ -22,7 +23,7 @@ struct Weights {
   std::shared_ptr<HostMemory> memory;
   int64_t stride = 0, tiles = 0;
 
-  static std::shared_ptr<Weights> Make(DType type) {
+  static std::shared_ptr<Weights> Make(DType type, WeightLayout layout) {
     auto weights = std::make_shared<Weights>();
     weights->stride = RowBytes(type, kIn);
     weights->tiles = RotationBytes() / (kRows * weights->stride) + 1;
@@ -32,6 +33,10 @@ struct Weights {
     weights->memory = *std::move(memory);
     RandomBlocks({.dtype = type, .deviation = 0.02, .key = 1})
         .Fill(0, weights->memory->bytes().first(static_cast<size_t>(bytes)));
+    if (layout == WeightLayout::kInterleaved) {
+      InterleaveInPlace(type, weights->stride, weights->tiles * kRows,
+                        weights->memory->bytes().data());
+    }
     return weights;
   }
   const std::byte* Tile(int64_t i) const {
@@ -61,10 +66,12 @@ struct Columns {
   }
 };
 
-void RunProduct(benchmark::State& state, Bench& bench, const InstructionSet& set, DType type) {
+void RunProduct(benchmark::State& state, Bench& bench, const InstructionSet& set, DType type,
+                WeightLayout layout) {
   const int64_t count = state.range(0);
-  const auto& weights = bench.Get<Weights>(absl::StrCat("weights ", Text(DTypeName(type))),
-                                           [type] { return Weights::Make(type); });
+  const auto& weights =
+      bench.Get<Weights>(absl::StrCat("weights ", Text(DTypeName(type)), static_cast<int>(layout)),
+                         [type, layout] { return Weights::Make(type, layout); });
   if (weights.memory == nullptr) return state.SkipWithError("no memory for the weights");
   Columns columns(type, count);
   ProductTile tile = {.stride = weights.stride,
@@ -73,7 +80,7 @@ void RunProduct(benchmark::State& state, Bench& bench, const InstructionSet& set
                       .columns = columns.columns.data(),
                       .out = columns.out.data(),
                       .count = count};
-  ProductFn* product = set.FindProduct(type);
+  ProductFn* product = set.FindProduct(type, layout);
   int64_t turn = 0;
   const double seconds = SecondsOfIteration(state, [&] {
     tile.weights = weights.Tile(turn++);
@@ -90,18 +97,22 @@ void RunProduct(benchmark::State& state, Bench& bench, const InstructionSet& set
 void RegisterProducts(Bench& bench) {
   for (const DTypeInfo& info : AllDTypes()) {
     if (info.dtype == DType::kI32) continue;
-    for (const InstructionSet* set : bench.sets()) {
-      benchmark::RegisterBenchmark(
-          absl::StrCat("product/", Text(info.name), "/", Text(set->name)).c_str(),
-          [&bench, set, type = info.dtype](benchmark::State& state) {
-            RunProduct(state, bench, *set, type);
-          })
-          ->ArgName("columns")
-          ->Arg(1)
-          ->Arg(16)
-          ->Arg(48)
-          ->Arg(128)
-          ->Unit(benchmark::kMicrosecond);
+    for (const WeightLayout layout : {WeightLayout::kInterleaved, WeightLayout::kRows}) {
+      if (layout == WeightLayout::kInterleaved && !IsQuantized(info.dtype)) continue;
+      for (const InstructionSet* set : bench.sets()) {
+        const char* name = layout == WeightLayout::kRows ? "rows" : "interleaved";
+        benchmark::RegisterBenchmark(
+            absl::StrCat("product/", Text(info.name), "/", name, "/", Text(set->name)).c_str(),
+            [&bench, set, layout, type = info.dtype](benchmark::State& state) {
+              RunProduct(state, bench, *set, type, layout);
+            })
+            ->ArgName("columns")
+            ->Arg(1)
+            ->Arg(16)
+            ->Arg(48)
+            ->Arg(128)
+            ->Unit(benchmark::kMicrosecond);
+      }
     }
   }
 }

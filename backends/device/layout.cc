@@ -1,0 +1,101 @@
+#include "backends/device/layout.h"
+
+#include <cstring>
+#include <vector>
+
+namespace tandem {
+namespace {
+
+constexpr int64_t kWord = 4;  // bytes
+
+// Where the parts of a panel are: in rows, and interleaved.
+struct Panel {
+  BlockHead head;
+  int64_t row_bytes, block_bytes, blocks, words;  // blocks of a row, words of a block
+  int64_t words_at;                               // of a block
+
+  Panel(DType type, int64_t row_bytes)
+      : head(HeadOf(type)),
+        row_bytes(row_bytes),
+        block_bytes(GetDTypeInfo(type).block_bytes),
+        blocks(row_bytes / block_bytes),
+        words((block_bytes - head.bytes) / kWord),
+        words_at(head.at == 0 ? head.bytes : 0) {}
+
+  int64_t bytes() const { return kPanelRows * row_bytes; }
+  int64_t HeadInRows(int64_t row, int64_t block) const {
+    return row * row_bytes + block * block_bytes + head.at;
+  }
+  int64_t Head(int64_t row, int64_t block) const { return (block * kPanelRows + row) * head.bytes; }
+  int64_t WordsInRows(int64_t row, int64_t block) const {
+    return row * row_bytes + block * block_bytes + words_at;
+  }
+  // The next word of the row is kPanelRows words further on.
+  int64_t Words(int64_t row, int64_t block) const {
+    return blocks * kPanelRows * head.bytes + (block * words * kPanelRows + row) * kWord;
+  }
+};
+
+template <int64_t kBytes>
+void Copy(const std::byte* from, std::byte* to) {
+  std::memcpy(to, from, kBytes);
+}
+
+void CopyHead(const Panel& p, const std::byte* from, std::byte* to) {
+  if (p.head.bytes == 2) Copy<2>(from, to);
+  if (p.head.bytes == 1) Copy<1>(from, to);
+}
+
+}  // namespace
+
+bool CanInterleave(const TensorView& weight) {
+  const int rank = weight.shape.rank;
+  if (rank < 2 || rank > 3 || !IsQuantized(weight.dtype)) return false;
+  const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
+  const int64_t panel_bytes = kPanelRows * row_bytes;
+  return weight.strides[rank - 2] == row_bytes && weight.dim(rank - 2) % kPanelRows == 0 &&
+         (rank == 2 || weight.strides[0] % panel_bytes == 0);
+}
+
+void Interleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from, std::byte* to) {
+  const Panel p(type, row_bytes);
+  for (int64_t first = 0; first < rows; first += kPanelRows, from += p.bytes(), to += p.bytes()) {
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        CopyHead(p, from + p.HeadInRows(r, b), to + p.Head(r, b));
+        const std::byte* in = from + p.WordsInRows(r, b);
+        std::byte* out = to + p.Words(r, b);
+        for (int64_t w = 0; w < p.words; ++w) {
+          Copy<kWord>(in + w * kWord, out + w * kPanelRows * kWord);
+        }
+      }
+    }
+  }
+}
+
+void InterleaveInPlace(DType type, int64_t row_bytes, int64_t rows, std::byte* data) {
+  std::vector<std::byte> panel(static_cast<size_t>(kPanelRows * row_bytes));
+  for (int64_t first = 0; first < rows; first += kPanelRows, data += panel.size()) {
+    std::memcpy(panel.data(), data, panel.size());
+    Interleave(type, row_bytes, kPanelRows, panel.data(), data);
+  }
+}
+
+void Deinterleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from,
+                  std::byte* to) {
+  const Panel p(type, row_bytes);
+  for (int64_t first = 0; first < rows; first += kPanelRows, from += p.bytes(), to += p.bytes()) {
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        CopyHead(p, from + p.Head(r, b), to + p.HeadInRows(r, b));
+        const std::byte* in = from + p.Words(r, b);
+        std::byte* out = to + p.WordsInRows(r, b);
+        for (int64_t w = 0; w < p.words; ++w) {
+          Copy<kWord>(in + w * kPanelRows * kWord, out + w * kWord);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace tandem
