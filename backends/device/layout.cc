@@ -1,5 +1,6 @@
 #include "backends/device/layout.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -26,13 +27,19 @@ struct Panel {
   int64_t HeadInRows(int64_t row, int64_t block) const {
     return row * row_bytes + block * block_bytes + head.at;
   }
-  int64_t Head(int64_t row, int64_t block) const { return (block * kPanelRows + row) * head.bytes; }
+  int64_t Head(int64_t row, int64_t block) const {
+    const int64_t first = block / kPanelBlocks * kPanelBlocks;
+    return (first * block_bytes + (block - first) * head.bytes) * kPanelRows + row * head.bytes;
+  }
   int64_t WordsInRows(int64_t row, int64_t block) const {
     return row * row_bytes + block * block_bytes + words_at;
   }
   // The next word of the row is kPanelRows words further on.
   int64_t Words(int64_t row, int64_t block) const {
-    return blocks * kPanelRows * head.bytes + (block * words * kPanelRows + row) * kWord;
+    const int64_t first = block / kPanelBlocks * kPanelBlocks;
+    const int64_t heads = std::min(kPanelBlocks, blocks - first) * head.bytes;
+    return (first * block_bytes + heads + (block - first) * words * kWord) * kPanelRows +
+           row * kWord;
   }
 };
 

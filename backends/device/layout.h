@@ -3,8 +3,9 @@
 //
 // A panel holds 16 consecutive rows in as many bytes as they have in files. A block is taken apart
 // into words of four bytes and, where its bytes are no multiple of four, a head that holds its
-// scale. First come the heads: for each block those of the 16 rows. Then the words: for each block
-// and each of its words those of the 16 rows.
+// scale. Eight blocks of the rows follow each other, or those that are left at the end: first the
+// heads, for each block those of the 16 rows; then the words, for each block and each of its words
+// those of the 16 rows.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,7 @@
 namespace tandem {
 
 inline constexpr int64_t kPanelRows = 16;
+inline constexpr int64_t kPanelBlocks = 8;  // whose heads stand together
 
 // The head of a block: bytes [at, at + bytes); at the start of the block or at its end.
 struct BlockHead {

@@ -129,19 +129,17 @@ class PanelReader {
  public:
   static constexpr int64_t kStep = kPanelRows;
 
-  explicit PanelReader(const ProductTile& tile)
-      : tile_(tile), head_bytes_(tile.in / Format::kBlock * kHeadBytes) {}
+  explicit PanelReader(const ProductTile& tile) : tile_(tile), blocks_(tile.in / Format::kBlock) {}
 
   InterleavedSpan<Format> Read(int64_t row, int64_t span, int, int64_t) {
     const int64_t lane = row % kPanelRows;
     const std::byte* panel = tile_.weights + (row - lane) * tile_.stride;
-    const std::byte* heads = panel + span * kBlocks * kHeadBytes;
-    const std::byte* words = panel + head_bytes_ + span * kBlocks * kWordBytes;
-    if (lane == 0) {
-      Prefetch(words + kAhead, kBlocks * kWordBytes);
-      if constexpr (kHeadBytes > 0)
-        Prefetch(heads + kPanelRows * tile_.stride, kBlocks * kHeadBytes);
-    }
+    const int64_t block = span * kBlocks, first = block / kPanelBlocks * kPanelBlocks;
+    const std::byte* heads = panel + first * (kHeadBytes + kWordBytes);
+    const std::byte* words =
+        heads + Least(kPanelBlocks, blocks_ - first) * kHeadBytes + (block - first) * kWordBytes;
+    heads += (block - first) * kHeadBytes;
+    if (lane == 0) Prefetch(words + kAhead, kBlocks * (kHeadBytes + kWordBytes));
     return {heads + lane * HeadOf(Format::kType).bytes, words + lane * 4};
   }
 
@@ -150,10 +148,10 @@ class PanelReader {
   // Of a block of all rows.
   static constexpr int64_t kHeadBytes = HeadOf(Format::kType).bytes * kPanelRows;
   static constexpr int64_t kWordBytes = Format::kBytes * kPanelRows - kHeadBytes;
-  static constexpr int64_t kAhead = 4096;  // bytes that are asked for before they are needed
+  static constexpr int64_t kAhead = 2048;  // bytes that are asked for before they are needed
 
   const ProductTile& tile_;
-  const int64_t head_bytes_;  // of a panel
+  const int64_t blocks_;  // of a row
 };
 
 // Up to kTileRows rows from `first_row`; with few columns Reader::kStep.

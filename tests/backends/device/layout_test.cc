@@ -30,8 +30,9 @@ std::vector<DType> BlockTypes() {
 
 class LayoutTest : public testing::TestWithParam<DType> {
  protected:
-  // An odd number of blocks, so that heads do not fill lines.
-  int64_t row_bytes() const { return 3 * GetDTypeInfo(GetParam()).block_bytes; }
+  // A last group of an odd number of blocks.
+  static constexpr int64_t kBlocks = kPanelBlocks + 3;
+  int64_t row_bytes() const { return kBlocks * GetDTypeInfo(GetParam()).block_bytes; }
   static constexpr int64_t kRows = 3 * kPanelRows;
 };
 
@@ -47,7 +48,7 @@ TEST_P(LayoutTest, EveryByteHasAPlace) {
   EXPECT_EQ(in_place, interleaved);
 }
 
-TEST_P(LayoutTest, HeadsComeFirstThenWords) {
+TEST_P(LayoutTest, HeadsOfEightBlocksComeFirstThenWords) {
   const BlockHead head = HeadOf(GetParam());
   const int64_t block = GetDTypeInfo(GetParam()).block_bytes;
   const int64_t words = (block - head.bytes) / 4, words_at = head.at == 0 ? head.bytes : 0;
@@ -56,13 +57,14 @@ TEST_P(LayoutTest, HeadsComeFirstThenWords) {
   std::vector<std::byte> interleaved(rows.size());
   Interleave(GetParam(), row_bytes(), kRows, rows.data(), interleaved.data());
   // Row 5 of the second panel, the last block and its last word.
-  const std::byte* from = rows.data() + (kPanelRows + 5) * row_bytes() + 2 * block;
-  const std::byte* panel = interleaved.data() + kPanelRows * row_bytes();
-  const std::byte* word = panel + 3 * kPanelRows * head.bytes +
+  const std::byte* from = rows.data() + (kPanelRows + 5) * row_bytes() + (kBlocks - 1) * block;
+  const std::byte* heads =
+      interleaved.data() + kPanelRows * row_bytes() + kPanelBlocks * kPanelRows * block;
+  const std::byte* word = heads + 3 * kPanelRows * head.bytes +
                           (2 * words * kPanelRows + (words - 1) * kPanelRows + 5) * 4;
   for (int i = 0; i < 4; ++i) EXPECT_EQ(word[i], from[words_at + (words - 1) * 4 + i]);
   for (int i = 0; i < head.bytes; ++i) {
-    EXPECT_EQ(panel[(2 * kPanelRows + 5) * head.bytes + i], from[head.at + i]);
+    EXPECT_EQ(heads[(2 * kPanelRows + 5) * head.bytes + i], from[head.at + i]);
   }
 }
 
