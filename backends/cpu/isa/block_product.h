@@ -11,6 +11,14 @@
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 
+// What the dot product with biased quants starts at: minus the bias times the sum of the
+// activations, of which `bias_sum` is -128 times.
+template <typename Format>
+inline Ints StartOf(int32_t bias_sum) {
+  if constexpr (Format::kSigned) return SetI32(bias_sum / (128 / Format::kBias));
+  return ZeroInts();
+}
+
 template <int kColumns>
 struct Columns {
   const ActivationSpan* at[kColumns];
@@ -51,7 +59,7 @@ inline void GroupDots(const Panel* panels, int g, const Columns<kC>& x, IntBlock
   if constexpr (!Format::kHalves) {
 #pragma GCC unroll 8
     for (int c = 0; c < kC; ++c) {
-      const Ints start = Format::kSigned ? SetI32(x.at[c]->bias[g]) : ZeroInts();
+      const Ints start = StartOf<Format>(x.at[c]->bias[g]);
       for (int p = 0; p < kP; ++p) dots.of[p][c] = start;
     }
     return AddDots(panels, g, 0, kQuadsOf, x, dots);
@@ -60,7 +68,7 @@ inline void GroupDots(const Panel* panels, int g, const Columns<kC>& x, IntBlock
     IntBlock<kP, kC> sums;
 #pragma GCC unroll 8
     for (int c = 0; c < kC; ++c) {
-      const Ints start = Format::kSigned ? SetI32(x.at[c]->half_bias[2 * g + half]) : ZeroInts();
+      const Ints start = StartOf<Format>(x.at[c]->half_bias[2 * g + half]);
       for (int p = 0; p < kP; ++p) sums.of[p][c] = start;
     }
     AddDots(panels, g, 4 * half, 4 * half + 4, x, sums);
@@ -202,11 +210,9 @@ class OneColumn : public Factors {
 
  private:
   Ints Start(int g) const {
-    return kBiased && Format::kSigned && !Format::kHalves ? SetI32(x_.bias[g]) : ZeroInts();
+    return kBiased && !Format::kHalves ? StartOf<Format>(x_.bias[g]) : ZeroInts();
   }
-  Ints HalfStart(int half) const {
-    return Format::kSigned ? SetI32(x_.half_bias[half]) : ZeroInts();
-  }
+  Ints HalfStart(int half) const { return StartOf<Format>(x_.half_bias[half]); }
 
   const ActivationSpan& x_;
   const int groups_;

@@ -103,6 +103,11 @@ inline Ints EveryFourth(Rows rows, int r) {
   v = _mm512_mask_broadcast_i32x4(v, 0x0f00, Load16Bytes(rows.at(r + 8)));
   return _mm512_mask_broadcast_i32x4(v, 0xf000, Load16Bytes(rows.at(r + 12)));
 }
+// `value` in each byte of v that has one of the bits of that byte of `bits`, which are one bit
+// each.
+inline Ints BytesWithBits(Ints v, Ints bits, Ints value) {
+  return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(v, bits), value);
+}
 inline Ints UnpackLow32(Ints a, Ints b) { return _mm512_unpacklo_epi32(a, b); }
 inline Ints UnpackHigh32(Ints a, Ints b) { return _mm512_unpackhi_epi32(a, b); }
 inline Ints UnpackLow64(Ints a, Ints b) { return _mm512_unpacklo_epi64(a, b); }
@@ -192,6 +197,11 @@ inline Ints Lookup(Ints table, Ints index) { return _mm256_shuffle_epi8(table, i
 inline Ints EveryFourth(Rows rows, int r) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(Load16Bytes(rows.at(r))),
                                  Load16Bytes(rows.at(r + 4)), 1);
+}
+// `value` in each byte of v that has one of the bits of that byte of `bits`, which are one bit
+// each.
+inline Ints BytesWithBits(Ints v, Ints bits, Ints value) {
+  return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, bits), bits), value);
 }
 inline Ints UnpackLow32(Ints a, Ints b) { return _mm256_unpacklo_epi32(a, b); }
 inline Ints UnpackHigh32(Ints a, Ints b) { return _mm256_unpackhi_epi32(a, b); }

@@ -18,10 +18,14 @@ inline constexpr int kGroup = 32;   // elements
 inline constexpr int kGroups = 8;   // of a panel
 inline constexpr int kQuadsOf = 8;  // of a group
 
-// What a signed quant is handed over as: with 128 added if To wants it so.
+// What a signed quant is handed over as: with the bias of its format added if To wants it so.
 template <typename To>
-inline Ints Biased(Ints quants) {
+inline Ints Biased(Ints quants) {  // of a format whose bias is 128
   return To::kBiased ? Xor(quants, SetI8(-128)) : quants;
+}
+template <typename To>
+inline Ints Unbiased(Ints quants_with_bias, int bias) {
+  return To::kBiased ? quants_with_bias : SubI8(quants_with_bias, SetI8(bias));
 }
 
 // The form in which an i32 multiplies sums of products: AVX2 multiplies pairs of i16.
@@ -184,11 +188,13 @@ struct Q4_1Panel : SmallBlocks<Q4_1Panel, 20> {
   }
 };
 
-// Bits 4j to 4j + 3 of each lane as the fifth bits of four bytes. The product puts a copy of the
-// four bits at 0, 7, 14 and 21, so that bit i of it is the lowest of byte i of its copy.
+// Bits 4j to 4j + 3 of each lane as the fifth bits of four bytes.
 inline Ints FifthBits(Ints bits, int j) {
-  const Ints four = And(ShiftRight(bits, 4 * j), SetI32(15));
-  return ShiftLeft(And(MulI32(four, SetI32(0x204081)), SetI32(0x01010101)), 4);
+  const char b = static_cast<char>(j / 2);
+  const Ints byte_of_lane = Repeat(_mm_add_epi8(
+      _mm_set1_epi8(b), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12)));
+  return BytesWithBits(Lookup(bits, byte_of_lane), SetI32(j % 2 == 0 ? 0x08040201 : 0x80402010),
+                       SetI8(16));
 }
 
 struct Q5_0Panel : SmallBlocks<Q5_0Panel, 22> {
@@ -222,6 +228,7 @@ struct Q8_0Panel : SmallBlocks<Q8_0Panel, 34> {
   static constexpr DType kType = DType::kQ8_0;
   static constexpr int kLargest = 128;
   static constexpr bool kSigned = true, kMins = false;
+  static constexpr int kBias = 128;
   template <typename Span, typename To>
   static void Group(const Span& span, To& to, int g) {
 #pragma GCC unroll 16
@@ -242,6 +249,7 @@ struct IQ4_NLPanel : SmallBlocks<IQ4_NLPanel, 18> {
   static constexpr DType kType = DType::kIQ4_NL;
   static constexpr int kLargest = 127;
   static constexpr bool kSigned = true, kMins = false;
+  static constexpr int kBias = 128;
   template <typename Span, typename To>
   static void Group(const Span& span, To& to, int g) {
     UnpackNibbles(span, g, 2, to, g,

@@ -39,6 +39,7 @@ struct Q3_KPanel {
   static constexpr DType kType = DType::kQ3_K;
   static constexpr int kBlock = 256, kBytes = 110, kSpanBytes = kBytes, kLargest = 4;
   static constexpr bool kSigned = true, kHalves = true, kMins = false;
+  static constexpr int kBias = 4;
 
   template <typename Span, typename To>
   static void Unpack(const Span& span, int, To& to) {
@@ -48,11 +49,10 @@ struct Q3_KPanel {
       const int packed = 32 + g / 4 * kGroup;
 #pragma GCC unroll 16
       for (int j = 0; j < kQuadsOf; ++j) {
-        // A clear high bit means minus 4.
-        const Ints clear = AndNot(ShiftRight(span.Word(0, 4 * j), g), SetI8(1));
-        const Ints quants =
-            SubI8(TwoBits(span.Word(0, packed + 4 * j), g % 4 * 2), ShiftLeft(clear, 2));
-        to.SetQuants(g, j, Biased<To>(quants));
+        const Ints mask = span.Word(0, 4 * j);
+        const Ints high = And(g < 2 ? ShiftLeft(mask, 2 - g) : ShiftRight(mask, g - 2), SetI8(4));
+        const Ints quants = Or(TwoBits(span.Word(0, packed + 4 * j), g % 4 * 2), high);
+        to.SetQuants(g, j, Unbiased<To>(quants, kBias));
       }
       to.EndGroup(g);
     }
@@ -145,6 +145,7 @@ struct Q6_KPanel {
   static constexpr DType kType = DType::kQ6_K;
   static constexpr int kBlock = 256, kBytes = 210, kSpanBytes = kBytes, kLargest = 32;
   static constexpr bool kSigned = true, kHalves = true, kMins = false;
+  static constexpr int kBias = 32;
 
   template <typename Span, typename To>
   static void Unpack(const Span& span, int, To& to) {
@@ -166,7 +167,7 @@ struct Q6_KPanel {
         const Ints nibbles = i < 2 ? LowNibbles(packed) : HighNibbles(packed);
         const Ints bits = TwoBits(span.Word(0, high + 4 * j), 2 * i);
         const Ints six = Or(nibbles, ShiftLeft(bits, 4));
-        to.SetQuants(g, j, Biased<To>(SubI8(six, SetI8(32))));
+        to.SetQuants(g, j, Unbiased<To>(six, kBias));
       }
       to.EndGroup(g);
     }
@@ -177,6 +178,7 @@ struct IQ4_XSPanel {
   static constexpr DType kType = DType::kIQ4_XS;
   static constexpr int kBlock = 256, kBytes = 136, kSpanBytes = kBytes, kLargest = 127;
   static constexpr bool kSigned = true, kHalves = false, kMins = false;
+  static constexpr int kBias = 128;
 
   template <typename Span, typename To>
   static void Unpack(const Span& span, int, To& to) {
