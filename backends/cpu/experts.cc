@@ -29,7 +29,8 @@ struct Layout {
   int64_t tokens, choices, experts, embed, hidden, used;
   bool quantizes_x, quantizes_hidden;
   int64_t x_bytes, hidden_bytes;  // of a row
-  int64_t down_rows;  // of `down` in an item: more when there are many hidden rows to read
+  int64_t down_rows;   // of `down` in an item: more when there are many hidden rows to read
+  int64_t down_parts;  // of the tokens: as many as leave large blocks of each expert
   int64_t most_blocks;
   Sorted sorted;
   std::byte* x = nullptr;
@@ -50,6 +51,7 @@ struct Layout {
         down_rows(tokens <= kFewTokens     ? kRows / 2
                   : choices > kManyChoices ? 2 * kRows
                                            : kRows),
+        down_parts(choices >= experts * kTileColumns ? 2 : 1),
         most_blocks(choices / kTileColumns + std::min(choices, experts)) {
     Carver carver(data);
     sorted = {carver.Take<int32_t>(experts + 1), carver.Take<int32_t>(experts + 1),
@@ -60,7 +62,7 @@ struct Layout {
   }
 
   int64_t row_blocks() const { return CeilDiv(hidden, kRows); }
-  int64_t down_items() const { return CeilDiv(embed, down_rows); }
+  int64_t down_items() const { return CeilDiv(embed, down_rows) * down_parts; }
   // Work of a product of all choices with matrices of F x E.
   int64_t Work() const { return choices * embed * hidden; }
   int64_t blocks() const { return sorted.block_start[experts]; }
@@ -229,19 +231,32 @@ void AddBlock(const Experts& p, const Block& block, int64_t row, int64_t rows) {
   AddResults(p, block, row, rows, results);
 }
 
-// down_rows elements of all tokens: the experts one after the other, so that nobody else adds to
-// them.
+// The first place of an expert whose token is not before `token`.
+int64_t FirstPlace(const Layout& l, int64_t expert, int64_t token) {
+  const int32_t* begin = l.sorted.choice + l.sorted.start[expert];
+  const int32_t* end = l.sorted.choice + l.sorted.start[expert + 1];
+  return std::lower_bound(begin, end, token * l.used) - l.sorted.choice;
+}
+
+// down_rows elements of a part of the tokens: the experts one after the other, so that nobody else
+// adds to them.
 void RunDown(const Experts& p, int64_t item) {
   const Layout& l = p.layout;
   if (item == 0) p.next.Clear();  // so that no thread fetches them before the next step chooses
-  const int64_t first = item * l.down_rows, last = std::min(first + l.down_rows, l.embed);
-  for (int64_t t = 0; t < LiveRows(p.args.live_rows, l.tokens); ++t) {
+  const int64_t first = item / l.down_parts * l.down_rows;
+  const int64_t last = std::min(first + l.down_rows, l.embed);
+  const int64_t part = item % l.down_parts, live = LiveRows(p.args.live_rows, l.tokens);
+  const int64_t begin = live * part / l.down_parts, end = live * (part + 1) / l.down_parts;
+  for (int64_t t = begin; t < end; ++t) {
     std::fill(p.args.out.row<float>(t) + first, p.args.out.row<float>(t) + last, 0.0f);
   }
-  for (int64_t b = 0; b < l.blocks(); ++b) {
-    const Block block = FindBlock(l, b);
-    for (int64_t row = first; row < last; row += kRows) {
-      AddBlock(p, block, row, std::min(kRows, last - row));
+  for (int64_t e = 0; e < l.experts; ++e) {
+    const int64_t end_place = FirstPlace(l, e, end);
+    for (int64_t place = FirstPlace(l, e, begin); place < end_place; place += kTileColumns) {
+      const Block block = {e, place, std::min(kTileColumns, end_place - place)};
+      for (int64_t row = first; row < last; row += kRows) {
+        AddBlock(p, block, row, std::min(kRows, last - row));
+      }
     }
   }
 }
