@@ -34,8 +34,9 @@ struct Phase {
   std::vector<AlikeChunks> kinds = {};
 
   // Optional: part `part` of the weights that a chunk reads, if as many chunks run as there can be;
-  // nothing after the last part. Any thread may ask at any time, before the phase opens and after
-  // it has ended, so the answer is a guess: what is not known yet is left out.
+  // nothing after the last part. Any thread may ask at any time, before the phase opens and long
+  // after the run, so the answer is a guess that no memory of the run is read for, and what is not
+  // known yet is left out.
   std::function<Stretch(int chunk, int part)> reads = {};
 };
 
