@@ -231,11 +231,14 @@ void AddBlock(const Experts& p, const Block& block, int64_t row, int64_t rows) {
   AddResults(p, block, row, rows, results);
 }
 
-// The first place of an expert whose token is not before `token`.
-int64_t FirstPlace(const Layout& l, int64_t expert, int64_t token) {
-  const int32_t* begin = l.sorted.choice + l.sorted.start[expert];
-  const int32_t* end = l.sorted.choice + l.sorted.start[expert + 1];
-  return std::lower_bound(begin, end, token * l.used) - l.sorted.choice;
+// Where the tokens of part `part` begin among the places of an expert.
+int64_t FirstPlace(const Layout& l, int64_t expert, int64_t part, int64_t live) {
+  const int32_t* start = l.sorted.start + expert;
+  if (part == 0) return start[0];
+  if (part == l.down_parts) return start[1];
+  const int64_t choice = live * part / l.down_parts * l.used;
+  return std::lower_bound(l.sorted.choice + start[0], l.sorted.choice + start[1], choice) -
+         l.sorted.choice;
 }
 
 // down_rows elements of a part of the tokens: the experts one after the other, so that nobody else
@@ -251,9 +254,10 @@ void RunDown(const Experts& p, int64_t item) {
     std::fill(p.args.out.row<float>(t) + first, p.args.out.row<float>(t) + last, 0.0f);
   }
   for (int64_t e = 0; e < l.experts; ++e) {
-    const int64_t end_place = FirstPlace(l, e, end);
-    for (int64_t place = FirstPlace(l, e, begin); place < end_place; place += kTileColumns) {
-      const Block block = {e, place, std::min(kTileColumns, end_place - place)};
+    if (l.sorted.start[e] == l.sorted.start[e + 1]) continue;
+    const int64_t last_place = FirstPlace(l, e, part + 1, live);
+    for (int64_t place = FirstPlace(l, e, part, live); place < last_place; place += kTileColumns) {
+      const Block block = {e, place, std::min(kTileColumns, last_place - place)};
       for (int64_t row = first; row < last; row += kRows) {
         AddBlock(p, block, row, std::min(kRows, last - row));
       }
