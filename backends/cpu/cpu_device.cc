@@ -135,6 +135,13 @@ absl::StatusOr<const InstructionSet*> ChooseInstructions(std::string_view wanted
       absl::StrCat("cpu: this processor lacks ", Text(wanted.empty() ? least.name : wanted)));
 }
 
+// What a thread may fetch ahead: half of the cache of a core, which also holds what it works on.
+int64_t AheadBytes() {
+  constexpr int64_t kUsual = int64_t{1} << 19;
+  const int64_t cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return (cache > 0 ? cache : kUsual) / 2;
+}
+
 int64_t SystemMemory() {
   const int64_t pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGE_SIZE);
   return pages > 0 && page_bytes > 0 ? pages * page_bytes : 0;
@@ -156,7 +163,8 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const DeviceOptions& opt
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int threads = options.threads > 0 ? options.threads : std::min(cores, kMostThreads);
   try {
-    auto team = std::make_shared<Team>(TeamOptions{.threads = threads});
+    auto team =
+        std::make_shared<Team>(TeamOptions{.threads = threads, .ahead_bytes = AheadBytes()});
     DeviceInfo info = {.name = "cpu",
                        .description = absl::StrCat(Text(instructions->description), ", ",
                                                    team->threads(), " threads"),

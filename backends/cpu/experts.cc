@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "backends/cpu/activations.h"
 #include "backends/cpu/kernel_set.h"
@@ -27,7 +29,9 @@ struct Layout {
   int64_t tokens, choices, experts, embed, hidden, used;
   bool quantizes_x, quantizes_hidden;
   int64_t x_bytes, hidden_bytes;  // of a row
-  int64_t down_rows;  // of `down` in an item: more when there are many hidden rows to read
+  int64_t down_rows;   // of `down` in an item: more when there are many hidden rows to read
+  int64_t down_parts;  // of the tokens: as many as leave large blocks of each expert
+  int64_t most_blocks;
   Sorted sorted;
   std::byte* x = nullptr;
   std::byte* hidden_rows = nullptr;
@@ -44,7 +48,11 @@ struct Layout {
         quantizes_hidden(IsQuantized(a.down.dtype)),
         x_bytes(quantizes_x ? ActivationBytes(embed) : 0),
         hidden_bytes(quantizes_hidden ? ActivationBytes(hidden) : AlignUp(4 * hidden)),
-        down_rows(choices > kManyChoices ? 2 * kRows : kRows) {
+        down_rows(tokens <= kFewTokens     ? kRows / 2
+                  : choices > kManyChoices ? 2 * kRows
+                                           : kRows),
+        down_parts(choices >= experts * kTileColumns ? 2 : 1),
+        most_blocks(choices / kTileColumns + std::min(choices, experts)) {
     Carver carver(data);
     sorted = {carver.Take<int32_t>(experts + 1), carver.Take<int32_t>(experts + 1),
               carver.Take<int32_t>(choices)};
@@ -53,6 +61,8 @@ struct Layout {
     bytes = carver.bytes();
   }
 
+  int64_t row_blocks() const { return CeilDiv(hidden, kRows); }
+  int64_t down_items() const { return CeilDiv(embed, down_rows) * down_parts; }
   // Work of a product of all choices with matrices of F x E.
   int64_t Work() const { return choices * embed * hidden; }
   int64_t blocks() const { return sorted.block_start[experts]; }
@@ -96,17 +106,42 @@ Block FindBlock(const Layout& l, int64_t index) {
   return {expert, first, std::min(kTileColumns, l.sorted.start[expert + 1] - first)};
 }
 
+// The experts of the blocks, for threads that fetch weights ahead. They look at any time, and what
+// they see need not fit together.
+class NextExperts {
+ public:
+  explicit NextExperts(int64_t most) : experts_(static_cast<size_t>(most)) {}
+
+  void Clear() { count_.store(0, std::memory_order_relaxed); }
+  void Add(int64_t expert) {
+    const int count = count_.load(std::memory_order_relaxed);
+    if (count == static_cast<int>(experts_.size())) return;
+    experts_[static_cast<size_t>(count)].store(expert, std::memory_order_relaxed);
+    count_.store(count + 1, std::memory_order_relaxed);
+  }
+  int64_t count() const { return count_.load(std::memory_order_relaxed); }
+  int64_t at(int64_t block) const {
+    return experts_[static_cast<size_t>(block)].load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::vector<std::atomic<int64_t>> experts_;
+  std::atomic<int> count_ = 0;  // 0: not known
+};
+
 struct Experts {
   ExpertsArgs args;
   Layout layout;
   ProductFn *gate, *up, *down;
+  mutable NextExperts next;
 
   Experts(const ExpertsArgs& a, const InstructionSet& set, void* data)
       : args(a),
         layout(a, data),
         gate(set.FindProduct(a.gate.dtype, a.gate.layout)),
         up(set.FindProduct(a.up.dtype, a.up.layout)),
-        down(set.FindProduct(a.down.dtype, a.down.layout)) {}
+        down(set.FindProduct(a.down.dtype, a.down.layout)),
+        next(layout.tokens <= kFewTokens ? layout.most_blocks : 0) {}
 
   int64_t TokenAt(int64_t place) const { return layout.sorted.choice[place] / layout.used; }
   std::byte* HiddenRow(int64_t place) const {
@@ -137,7 +172,7 @@ void Project(const Experts& p, const TensorView& w, ProductFn* product, const Bl
 // kRows rows of gate and up for a block of places: hidden = silu(gate) * up.
 void RunHidden(const Experts& p, int64_t item) {
   const Layout& l = p.layout;
-  const int64_t row_blocks = CeilDiv(l.hidden, kRows);
+  const int64_t row_blocks = l.row_blocks();
   const Block block = FindBlock(l, item / row_blocks);
   const int64_t row = item % row_blocks * kRows;
   const int64_t rows = std::min(kRows, l.hidden - row);
@@ -176,10 +211,9 @@ void AddResults(const Experts& p, const Block& block, int64_t row, int64_t rows,
   }
 }
 
-// kRows elements of the tokens of a block.
-void AddBlock(const Experts& p, const Block& block, int64_t row) {
+// Up to kRows elements of the tokens of a block.
+void AddBlock(const Experts& p, const Block& block, int64_t row, int64_t rows) {
   const Layout& l = p.layout;
-  const int64_t rows = std::min(kRows, l.embed - row);
   alignas(32) float results[kTileColumns * kRows];
   const std::byte* columns[kTileColumns];
   float* out[kTileColumns];
@@ -197,18 +231,92 @@ void AddBlock(const Experts& p, const Block& block, int64_t row) {
   AddResults(p, block, row, rows, results);
 }
 
-// down_rows elements of all tokens: the experts one after the other, so that nobody else adds to
-// them.
+// Where the tokens of part `part` begin among the places of an expert.
+int64_t FirstPlace(const Layout& l, int64_t expert, int64_t part, int64_t live) {
+  const int32_t* start = l.sorted.start + expert;
+  if (part == 0) return start[0];
+  if (part == l.down_parts) return start[1];
+  const int64_t choice = live * part / l.down_parts * l.used;
+  return std::lower_bound(l.sorted.choice + start[0], l.sorted.choice + start[1], choice) -
+         l.sorted.choice;
+}
+
+// down_rows elements of a part of the tokens: the experts one after the other, so that nobody else
+// adds to them.
 void RunDown(const Experts& p, int64_t item) {
   const Layout& l = p.layout;
-  const int64_t first = item * l.down_rows, last = std::min(first + l.down_rows, l.embed);
-  for (int64_t t = 0; t < LiveRows(p.args.live_rows, l.tokens); ++t) {
+  if (item == 0) p.next.Clear();  // so that no thread fetches them before the next step chooses
+  const int64_t first = item / l.down_parts * l.down_rows;
+  const int64_t last = std::min(first + l.down_rows, l.embed);
+  const int64_t part = item % l.down_parts, live = LiveRows(p.args.live_rows, l.tokens);
+  const int64_t begin = live * part / l.down_parts, end = live * (part + 1) / l.down_parts;
+  for (int64_t t = begin; t < end; ++t) {
     std::fill(p.args.out.row<float>(t) + first, p.args.out.row<float>(t) + last, 0.0f);
   }
-  for (int64_t b = 0; b < l.blocks(); ++b) {
-    const Block block = FindBlock(l, b);
-    for (int64_t row = first; row < last; row += kRows) AddBlock(p, block, row);
+  for (int64_t e = 0; e < l.experts; ++e) {
+    if (l.sorted.start[e] == l.sorted.start[e + 1]) continue;
+    const int64_t last_place = FirstPlace(l, e, part + 1, live);
+    for (int64_t place = FirstPlace(l, e, part, live); place < last_place; place += kTileColumns) {
+      const Block block = {e, place, std::min(kTileColumns, last_place - place)};
+      for (int64_t row = first; row < last; row += kRows) {
+        AddBlock(p, block, row, std::min(kRows, last - row));
+      }
+    }
   }
+}
+
+void FindNext(const Experts& p) {
+  p.next.Clear();
+  for (int64_t e = 0; e < p.layout.experts; ++e) {
+    if (p.layout.sorted.start[e] < p.layout.sorted.start[e + 1]) p.next.Add(e);
+  }
+}
+
+// Parts 0 and 1 are rows of gate and up. Items are known if there are as many blocks as can be.
+Stretch HiddenReads(const Experts& p, int64_t item, int part) {
+  const int64_t block = item / p.layout.row_blocks(), row = item % p.layout.row_blocks() * kRows;
+  if (p.next.count() != p.layout.most_blocks || part > 1) return {};
+  const TensorView& w = part == 0 ? p.args.gate : p.args.up;
+  return {w.row(p.next.at(block), row), std::min(kRows, p.layout.hidden - row) * w.strides[1]};
+}
+
+// A part for each block.
+Stretch DownReads(const Experts& p, int64_t item, int part) {
+  if (part >= p.next.count()) return {};
+  const int64_t row = item * p.layout.down_rows;
+  return {p.args.down.row(p.next.at(part), row),
+          std::min(p.layout.down_rows, p.layout.embed - row) * p.args.down.strides[1]};
+}
+
+// The phase of the products of gate and up with the inputs.
+Phase HiddenPhase(const std::shared_ptr<const Experts>& plan) {
+  const Layout& l = plan->layout;
+  const int64_t most = l.most_blocks * l.row_blocks();
+  const auto chunks = static_cast<int>(std::clamp<int64_t>(most, 1, ChunksFor(2 * l.Work())));
+  Phase phase = ItemPhase(
+      chunks, [plan] { return plan->layout.blocks() * plan->layout.row_blocks(); },
+      [plan](int64_t item) { RunHidden(*plan, item); });
+  const TensorView &gate = plan->args.gate, &up = plan->args.up;
+  phase.work = CostOf(2 * l.Work(), l.most_blocks * (gate.strides[0] + up.strides[0])) / chunks;
+  if (l.tokens <= kFewTokens && chunks == most) {
+    phase.reads = [plan](int chunk, int part) { return HiddenReads(*plan, chunk, part); };
+  }
+  return phase;
+}
+
+// The phase of the products of down with the hidden rows.
+Phase DownPhase(const std::shared_ptr<const Experts>& plan) {
+  const Layout& l = plan->layout;
+  const int64_t items = l.down_items();
+  const auto chunks = static_cast<int>(std::clamp<int64_t>(items, 1, ChunksFor(l.Work())));
+  Phase phase = ItemPhase(
+      chunks, [plan] { return plan->layout.down_items(); },
+      [plan](int64_t item) { RunDown(*plan, item); });
+  phase.work = CostOf(l.Work(), l.most_blocks * plan->args.down.strides[0]) / chunks;
+  if (l.tokens <= kFewTokens && chunks == items) {
+    phase.reads = [plan](int chunk, int part) { return DownReads(*plan, chunk, part); };
+  }
+  return phase;
 }
 
 }  // namespace
@@ -219,20 +327,18 @@ void Plan(const ExpertsArgs& a, const PlanContext& context, std::vector<Phase>& 
   const auto plan =
       std::make_shared<const Experts>(a, context.instructions, context.workspace.data);
   const Layout& l = plan->layout;
-  phases.push_back({.chunks = 1, .run = [plan](int) { SortChoices(plan->args, plan->layout); }});
+  phases.push_back({.chunks = 1, .run = [plan](int) {
+                      SortChoices(plan->args, plan->layout);
+                      FindNext(*plan);
+                    }});
   if (l.quantizes_x) {
     phases.push_back(RowPhase(l.tokens, l.embed, a.live_rows, [plan](int64_t t) {
       const Layout& l = plan->layout;
       QuantizeActivations(plan->args.x.row<float>(t), l.embed, l.x + t * l.x_bytes);
     }));
   }
-  phases.push_back(ItemPhase(
-      ChunksFor(2 * l.Work()),
-      [plan] { return plan->layout.blocks() * CeilDiv(plan->layout.hidden, kRows); },
-      [plan](int64_t item) { RunHidden(*plan, item); }));
-  phases.push_back(ItemPhase(
-      ChunksFor(l.Work()), [plan] { return CeilDiv(plan->layout.embed, plan->layout.down_rows); },
-      [plan](int64_t item) { RunDown(*plan, item); }));
+  phases.push_back(HiddenPhase(plan));
+  phases.push_back(DownPhase(plan));
 }
 
 }  // namespace tandem::cpu

@@ -12,10 +12,19 @@ bool GoesBack(const std::vector<Phase>& phases) {
   return std::ranges::any_of(phases, [](const Phase& phase) { return phase.again != nullptr; });
 }
 
+constexpr int64_t kMuchWork = int64_t{1} << 30;  // of a phase: a millisecond of several threads
+
 // Phases that run together: the chunks of the first, then those of the second, ...
 struct Together {
   std::vector<Phase> phases;
-  std::vector<int> ends;  // written by begin: where the chunks of each phase end
+  std::vector<int> most;  // where the chunks of each phase end if all of them run
+  std::vector<int> ends;  // where they end now; written by begin
+
+  explicit Together(std::vector<Phase> all) : phases(std::move(all)) {
+    int chunks = 0;
+    for (const Phase& phase : phases) most.push_back(chunks += phase.chunks);
+    ends = most;
+  }
 
   int Begin() {
     int chunks = 0;
@@ -27,8 +36,21 @@ struct Together {
     return chunks;
   }
   void Run(int chunk) const {
-    const size_t i = std::ranges::upper_bound(ends, chunk) - ends.begin();
-    phases[i].run(i == 0 ? chunk : chunk - ends[i - 1]);
+    const auto [phase, first] = Find(ends, chunk);
+    phase->run(chunk - first);
+  }
+  Stretch Reads(int chunk, int part) const {
+    const auto [phase, first] = Find(most, chunk);
+    return phase->reads ? phase->reads(chunk - first, part) : Stretch();
+  }
+
+  struct Place {
+    const Phase* phase;
+    int first;  // chunk of the phase
+  };
+  Place Find(const std::vector<int>& at, int chunk) const {
+    const size_t i = std::ranges::upper_bound(at, chunk) - at.begin();
+    return {&phases[i], i == 0 ? 0 : at[i - 1]};
   }
 };
 
@@ -43,15 +65,23 @@ Phase InTurn(std::vector<Phase> phases) {
 
 Phase Merge(std::vector<Phase> phases) {
   if (phases.size() == 1) return std::move(phases.front());
-  int chunks = 0;
-  for (const Phase& phase : phases) chunks += phase.chunks;
-  if (chunks == static_cast<int>(phases.size())) return InTurn(std::move(phases));
-  const auto together = std::make_shared<Together>();
-  together->ends.resize(phases.size());
-  together->phases = std::move(phases);
-  return {.chunks = chunks,
-          .run = [together](int chunk) { together->Run(chunk); },
-          .begin = [together] { return together->Begin(); }};
+  Phase merged = {.chunks = 0};
+  for (const Phase& phase : phases) {
+    merged.chunks += phase.chunks;
+    merged.kinds.push_back({phase.chunks, std::max<int64_t>(phase.work, 1)});
+  }
+  if (merged.chunks == static_cast<int>(phases.size())) return InTurn(std::move(phases));
+  const bool reads = std::ranges::any_of(phases, [](const Phase& p) { return p.reads != nullptr; });
+  const auto together = std::make_shared<Together>(std::move(phases));
+  merged.begin = [together] { return together->Begin(); };
+  merged.run = [together](int chunk) { together->Run(chunk); };
+  if (reads) merged.reads = [together](int chunk, int p) { return together->Reads(chunk, p); };
+  return merged;
+}
+
+// Whether a phase is to run together with others that have `chunks` chunks.
+bool Fits(const Phase& phase, int chunks) {
+  return chunks + phase.chunks <= kMaxChunks && TotalWork(phase) < kMuchWork;
 }
 
 }  // namespace
@@ -61,19 +91,22 @@ void MergePhases(std::vector<std::vector<Phase>> parts, std::vector<Phase>& phas
   for (const auto& part : parts) {
     if (!GoesBack(part)) longest = std::max(longest, part.size());
   }
-  for (size_t i = 0; i < longest; ++i) {
+  for (size_t left = longest; left > 0; --left) {
     std::vector<Phase> together;
     int chunks = 0;
+    const auto end = [&] {
+      if (!together.empty()) phases.push_back(Merge(std::exchange(together, {})));
+      chunks = 0;
+    };
     for (auto& part : parts) {
-      if (GoesBack(part) || i >= part.size()) continue;
-      if (chunks + part[i].chunks > kMaxChunks) {
-        phases.push_back(Merge(std::exchange(together, {})));
-        chunks = 0;
-      }
-      chunks += part[i].chunks;
-      together.push_back(part[i]);
+      if (GoesBack(part) || left > part.size()) continue;
+      Phase& phase = part[part.size() - left];
+      if (!Fits(phase, chunks)) end();
+      chunks += phase.chunks;
+      together.push_back(phase);
+      if (!Fits(phase, 0)) end();
     }
-    phases.push_back(Merge(std::move(together)));
+    end();
   }
   for (auto& part : parts) {
     if (GoesBack(part)) std::ranges::move(part, std::back_inserter(phases));

@@ -1,10 +1,24 @@
 // How a kernel call is cut into work for threads.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <vector>
 
 namespace tandem::cpu {
+
+// Bytes that follow each other in memory.
+struct Stretch {
+  const std::byte* first = nullptr;
+  int64_t bytes = 0;
+};
+
+// A number of chunks, and how much work each is: multiply-adds, roughly.
+struct AlikeChunks {
+  int chunks = 0;
+  int64_t work = 1;
+};
 
 // A step of a call: chunks that may run in any order and at the same time. Which chunk does what
 // follows from shapes and run-time counts, never from the number of threads.
@@ -14,7 +28,23 @@ struct Phase {
   std::function<int()> begin;    // optional; by one thread, before the chunks; how many of them
   std::function<bool()> again;   // optional; by one thread, after the chunks; true: go back
   int back = 0;                  // how many phases to go back
+  int64_t work = 1;              // of a chunk; see AlikeChunks
+
+  // Where the chunks are not alike, what they are, in order; else empty.
+  std::vector<AlikeChunks> kinds = {};
+
+  // Optional: part `part` of the weights that a chunk reads, if as many chunks run as there can be;
+  // nothing after the last part. Any thread may ask at any time, before the phase opens and long
+  // after the run, so the answer is a guess that no memory of the run is read for, and what is not
+  // known yet is left out.
+  std::function<Stretch(int chunk, int part)> reads = {};
 };
+
+inline int64_t TotalWork(const Phase& phase) {
+  int64_t work = phase.kinds.empty() ? phase.chunks * phase.work : 0;
+  for (const AlikeChunks& kind : phase.kinds) work += kind.chunks * kind.work;
+  return work;
+}
 
 inline constexpr int kMaxChunks = 4095;
 

@@ -17,16 +17,44 @@ namespace tandem::cpu {
 // the segment waits for chunks that were claimed, never for a thread to arrive.
 //
 // A thread may call Help at any time, also long after the run that it meant to help has ended.
+//
+// A thread that finds nothing to claim may fetch what its ranges of the next phases will read into
+// its cache, see FetchAhead. Nobody waits for that or relies on it.
 class Segment {
  public:
+  // What one thread has fetched ahead.
+  class Ahead {
+   public:
+    explicit Ahead(const Segment& segment) : phases_(segment.phases_.size()) {}
+
+   private:
+    friend class Segment;
+    // Up to where the range of a phase has been fetched.
+    struct Progress {
+      int chunk = 0, part = 0;
+      int64_t bytes = 0;  // that have not been used yet
+      bool known = false;
+    };
+    std::vector<Progress> phases_;
+    int opened_ = -1;  // phase that the thread has seen open
+    int next_ = 0;     // phase to fetch for
+    int64_t bytes_ = 0;
+    Stretch left_;     // of the part last asked for
+    int left_of_ = 0;  // its phase
+  };
+
   // `advanced` is called whenever there is something new to claim, or the run has ended.
   // `at_boundary`, which may be empty, is called with the slot of a thread before it claims.
   struct Hooks {
     std::function<void()> advanced;
     std::function<void(int slot)> at_boundary;
   };
-  // `slots`: how many threads there may be; no more than a hint.
-  Segment(std::vector<Phase> phases, int slots, Hooks hooks);
+  // No more than hints.
+  struct Hints {
+    int slots = 1;            // how many threads there may be
+    int64_t ahead_bytes = 0;  // that a thread may fetch ahead
+  };
+  Segment(std::vector<Phase> phases, Hints hints, Hooks hooks);
 
   // True if some phase has more than one chunk.
   bool parallel() const { return parallel_; }
@@ -36,6 +64,9 @@ class Segment {
   // Runs chunks of the current phase, and of those that follow, until none can be claimed. Starts
   // with the range of `slot`. True if it ran any.
   bool Help(int slot);
+  // Fetches a little of what `slot` will read in the phases to come, in less than a microsecond.
+  // False if there is nothing to fetch before the next phase opens.
+  bool FetchAhead(int slot, Ahead& ahead) const;
   // Nothing is left to do of the run that was started last.
   bool finished() const { return finished_.load(std::memory_order_acquire); }
 
@@ -52,16 +83,25 @@ class Segment {
     int first = 0, count = 0;
   };
   Claimed Claim(int slot);
+  // The chunks that threads of a slot are to start with, of `chunks` in all.
+  struct Range {
+    int begin = 0, end = 0;
+  };
+  Range RangeOf(int phase, int chunks, int64_t slot) const;
+  bool FindStretch(int slot, Ahead& ahead) const;
   void OpenFrom(int phase);
   void Publish(int phase, int chunks);
 
   const std::vector<Phase> phases_;
+  // For phases with chunks of several kinds: where the ranges begin if all chunks run.
+  std::vector<std::vector<int>> cuts_;
+  const Hints hints_;
   const Hooks hooks_;
   std::vector<Cursor> cursors_;
   bool parallel_ = false;
   uint64_t tag_ = 0;  // of the opening thread, handed on through the counters
-  alignas(64) std::atomic<int> current_ = 0;
-  alignas(64) std::atomic<int> left_ = 0;  // chunks of the current phase that are not done
+  alignas(64) std::atomic<int> current_ = -1;  // the last phase that was published, if any
+  alignas(64) std::atomic<int> left_ = 0;      // chunks of the current phase that are not done
   std::atomic<bool> finished_ = true;
 };
 

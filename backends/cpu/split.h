@@ -28,6 +28,16 @@ inline int ChunksFor(int64_t work) {
   return static_cast<int>(std::clamp<int64_t>(work / kChunkWork, 1, kUsualChunks));
 }
 
+// Steps of up to so many tokens take as long as it takes to read the weights: those are cut finely,
+// and are fetched ahead.
+inline constexpr int64_t kFewTokens = 8;
+inline constexpr int64_t kChunkBytes = 20480;  // of weights, about
+
+// What a product of so much work costs, given the bytes of weights that it reads.
+inline int64_t CostOf(int64_t work, int64_t weight_bytes) {
+  return std::max(work, 2 * weight_bytes);
+}
+
 // `items()` pieces of work in at most `chunks` chunks; run(item) does one.
 template <typename Items, typename Run>
 Phase ItemPhase(int chunks, Items items, Run run) {
@@ -43,6 +53,15 @@ Phase ItemPhase(int chunks, Items items, Run run) {
   return phase;
 }
 
+// For Phase::reads of an ItemPhase of `most` items at most; reads(item) is a stretch.
+template <typename Reads>
+std::function<Stretch(int, int)> ReadsOf(int chunks, int64_t most, Reads reads) {
+  return [chunks, most, reads](int chunk, int part) -> Stretch {
+    const int64_t item = chunk * most / chunks + part;
+    return item < (chunk + 1) * most / chunks ? reads(item) : Stretch();
+  };
+}
+
 // Nothing to do; keeps its place among the phases of other calls of a group.
 inline Phase NoPhase() {
   return {.chunks = 1, .run = [](int) {}, .begin = [] { return 0; }};
@@ -52,8 +71,10 @@ inline Phase NoPhase() {
 template <typename Run>
 Phase RowPhase(int64_t rows, int64_t row_work, LiveCount live, Run run) {
   const int64_t chunks = std::min<int64_t>(ChunksFor(rows * row_work), std::max<int64_t>(rows, 1));
-  return ItemPhase(
+  Phase phase = ItemPhase(
       static_cast<int>(chunks), [live, rows] { return LiveRows(live, rows); }, run);
+  phase.work = CeilDiv(rows * row_work, chunks);
+  return phase;
 }
 
 // Hands out parts of a workspace. Without memory it only counts.

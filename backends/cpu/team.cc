@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace tandem::cpu {
@@ -37,6 +38,9 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   }
 
   int threads() const { return options_.threads; }
+  Segment::Hints Hints() const {
+    return {.slots = options_.threads, .ahead_bytes = options_.ahead_bytes};
+  }
   Segment::Hooks Hooks() {
     // A segment never outlives its run by more than a helper's look at it, and helpers hold both.
     return {.advanced = [this] { Announce(); }, .at_boundary = options_.at_boundary};
@@ -44,12 +48,14 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
 
   void Run(const std::shared_ptr<Segment>& segment) {
     const bool shared = segment->parallel() && options_.threads > 1 && Enlist(segment);
+    Segment::Ahead ahead(*segment);
     segment->Start();
     while (!segment->finished()) {
       // Read before looking for work: what is announced after this look ends the wait.
       const uint32_t seen = news_.load(std::memory_order_seq_cst);
-      if (!segment->Help(/*slot=*/0) && !segment->finished())
-        AwaitNews(seen, Clock::time_point::max());
+      if (segment->Help(/*slot=*/0) || segment->finished()) continue;
+      AwaitNews(seen, Clock::time_point::max(),
+                [&] { return segment->FetchAhead(/*slot=*/0, ahead); });
     }
     if (shared) Dismiss(segment);
   }
@@ -125,6 +131,9 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
   void Help() {
     const int slot = 1 + tbb::this_task_arena::current_thread_index();
     std::vector<std::shared_ptr<Segment>> segments;
+    std::optional<Segment::Ahead> ahead;
+    // Only one segment at a time: several would want the same cache.
+    const auto fetch = [&] { return ahead && segments.front()->FetchAhead(slot, *ahead); };
     uint32_t version = segments_version_.load() - 1;
     auto leave_at = Clock::now() + kStay;
     for (;;) {
@@ -133,12 +142,14 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
         std::lock_guard lock(mutex_);
         segments = segments_;
         version = segments_version_.load();
+        ahead.reset();
+        if (segments.size() == 1) ahead.emplace(*segments.front());
       }
       bool helped = false;
       for (const auto& segment : segments) helped |= segment->Help(slot);
       if (helped) {
         leave_at = Clock::now() + kStay;
-      } else if (stopped_.load() || !AwaitNews(seen, leave_at)) {
+      } else if (stopped_.load() || !AwaitNews(seen, leave_at, fetch)) {
         std::lock_guard lock(mutex_);
         if (!stopped_.load() && !segments_.empty()) {
           leave_at = Clock::now() + kStay;
@@ -162,15 +173,19 @@ class Team::State : public std::enable_shared_from_this<Team::State> {
     wake_.notify_all();
   }
 
-  // Returns true when there is news since `seen`, false when it is `until`.
-  bool AwaitNews(uint32_t seen, Clock::time_point until) {
+  // Returns true when there is news since `seen`, false when it is `until`. Before it rests, it
+  // calls `fetch` until there is nothing left to fetch.
+  template <typename Fetch>
+  bool AwaitNews(uint32_t seen, Clock::time_point until, Fetch fetch) {
     const auto spin_until = Clock::now() + kSpin;
+    bool fetched = false;
     do {
       for (int i = 0; i < kPausesPerLook; ++i) {
         if (news_.load(std::memory_order_acquire) != seen) return true;
-        _mm_pause();
+        fetched = fetch();
+        if (!fetched) _mm_pause();
       }
-    } while (Clock::now() < spin_until);
+    } while (fetched || Clock::now() < spin_until);
     std::unique_lock lock(mutex_);
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
     const auto is_news = [&] { return news_.load(std::memory_order_seq_cst) != seen; };
@@ -204,7 +219,7 @@ Team::~Team() { state_->Stop(); }
 int Team::threads() const { return state_->threads(); }
 
 std::shared_ptr<Segment> Team::MakeSegment(std::vector<Phase> phases) const {
-  return std::make_shared<Segment>(std::move(phases), state_->threads(), state_->Hooks());
+  return std::make_shared<Segment>(std::move(phases), state_->Hints(), state_->Hooks());
 }
 
 void Team::Run(const std::shared_ptr<Segment>& segment) { state_->Run(segment); }

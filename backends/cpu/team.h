@@ -1,6 +1,7 @@
 // The threads of a CPU device.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -10,6 +11,7 @@ namespace tandem::cpu {
 
 struct TeamOptions {
   int threads = 1;                            // most threads, the calling one included
+  int64_t ahead_bytes = 0;                    // see Segment::Hints
   std::function<void(int slot)> at_boundary;  // see Segment::Hooks
 };
 

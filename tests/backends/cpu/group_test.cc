@@ -1,5 +1,7 @@
 // Calls of a group run side by side and share quantised activations: with the same results as one
 // after the other.
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -28,7 +30,8 @@ class GroupTest : public testing::Test {
     std::vector<float> row(static_cast<size_t>(shape.back()));
     for (int64_t r = 0; r < shape.rows(); ++r) {
       for (float& x : row) x = normal(random_);
-      EXPECT_TRUE(QuantizeRow(dtype, row.data(), view.row(r), shape.back(), nullptr).ok());
+      std::byte* to = view.row() + r * RowBytes(dtype, shape.back());
+      EXPECT_TRUE(QuantizeRow(dtype, row.data(), to, shape.back(), nullptr).ok());
     }
     return view;
   }
@@ -49,6 +52,21 @@ class GroupTest : public testing::Test {
     Add(LinearArgs{.x = x, .w = w, .out = results_.back(), .live_rows = live}, group);
   }
 
+  // Experts of `args` for its tokens, `at_once` in a call; the result is compared.
+  void AddExperts(ExpertsArgs args, int64_t at_once) {
+    const int64_t tokens = args.x.dim(0);
+    results_.push_back(Allocate(DType::kF32, args.x.shape));
+    args.out = results_.back();
+    for (int64_t first = 0; first < tokens; first += at_once) {
+      ExpertsArgs some = args;
+      for (TensorView* rows : {&some.x, &some.ids, &some.weights, &some.out}) {
+        rows->data = rows->row(first);
+        rows->shape.dims[0] = std::min(at_once, tokens - first);
+      }
+      Add(some, -1);
+    }
+  }
+
   // The bytes of all results after a run, all of them written over before.
   std::vector<std::byte> Run(Program program) {
     for (const TensorView& out : results_) {
@@ -64,6 +82,7 @@ class GroupTest : public testing::Test {
     }
     return bytes;
   }
+  std::vector<std::byte> RunAll() { return Run(program_); }
   // The program with groups gives the bytes that it gives without them.
   void ExpectSameApart() {
     Program apart = program_;
@@ -112,6 +131,30 @@ TEST_F(GroupTest, ALaterGroupSeesRowsThatHaveChanged) {
     AddLinear(sum, DType::kIQ4_NL, group);
   }
   ExpectSameApart();
+}
+
+// Many tokens are taken in parts, a few ones in small pieces of the weights.
+TEST_F(GroupTest, ExpertsGiveATokenTheSameHoweverManyThereAre) {
+  constexpr int64_t kMany = 301, kExperts = 3, kWidth = 96, kHidden = 160;
+  const TensorView ids = Allocate(DType::kI32, {kMany, 2});
+  for (int64_t t = 0; t < kMany; ++t) {
+    ids.row<int32_t>(t)[0] = static_cast<int32_t>(t * t % kExperts);
+    ids.row<int32_t>(t)[1] = static_cast<int32_t>(t % 7 == 0 ? -1 : (t * t + 1) % kExperts);
+  }
+  const ExpertsArgs args = {.x = Random(DType::kF32, {kMany, kWidth}),
+                            .ids = ids,
+                            .weights = Random(DType::kF32, {kMany, 2}),
+                            .gate = Random(DType::kIQ4_NL, {kExperts, kHidden, kWidth}),
+                            .up = Random(DType::kQ8_0, {kExperts, kHidden, kWidth}),
+                            .down = Random(DType::kIQ4_NL, {kExperts, kWidth, kHidden})};
+  const std::vector<int64_t> at_once = {kMany, 64, 8, 1};
+  for (const int64_t tokens : at_once) AddExperts(args, tokens);
+  const std::vector<std::byte> bytes = RunAll();
+  const auto size = static_cast<std::ptrdiff_t>(bytes.size() / at_once.size());
+  for (size_t i = 1; i < at_once.size(); ++i) {
+    const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(i) * size;
+    EXPECT_TRUE(std::equal(bytes.begin(), bytes.begin() + size, begin)) << at_once[i];
+  }
 }
 
 }  // namespace

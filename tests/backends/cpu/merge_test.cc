@@ -3,6 +3,7 @@
 #include <oneapi/tbb/global_control.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <deque>
 #include <numeric>
@@ -105,7 +106,7 @@ TEST(MergeTest, PhasesOfSeveralCallsRunSideBySide) {
     parts[1].Add(1).Add(3, 2).Add(4);
     parts[2].Add(6, 6);
     const auto merged = MergeAll(parts);
-    EXPECT_THAT(ChunksOf(merged), testing::ElementsAre(5 + 1 + 6, 7 + 3, 4));
+    EXPECT_THAT(ChunksOf(merged), testing::ElementsAre(1, 5 + 3, 7 + 4 + 6));
     RunPhases(merged, threads);
     for (const Part& part : parts) part.ExpectRunOnce();
   }
@@ -133,6 +134,38 @@ TEST(MergeTest, SmallPhasesBecomeOneChunk) {
   for (const Part& part : parts) part.ExpectRunOnce();
 }
 
+TEST(MergeTest, PhasesOfMuchWorkStayApart) {
+  std::deque<Part> parts(4);
+  for (Part& part : parts) part.Add(8);
+  std::vector<std::vector<Phase>> lists;
+  for (const Part& part : parts) lists.push_back(part.phases());
+  lists[1][0].work = int64_t{1} << 30;
+  std::vector<Phase> merged;
+  MergePhases(std::move(lists), merged);
+  EXPECT_THAT(ChunksOf(merged), testing::ElementsAre(8, 8, 16));
+  RunPhases(merged);
+  for (const Part& part : parts) part.ExpectRunOnce();
+}
+
+TEST(MergeTest, WhatThePartsReadIsKnownOfTheWhole) {
+  static constexpr std::array<std::byte, 64> kMemory = {};
+  const auto reads = [](int chunk, int part) -> Stretch {
+    return {kMemory.data() + chunk, part == 0 ? 1 + chunk : 0};
+  };
+  std::vector<std::vector<Phase>> lists(3);
+  lists[0].push_back({.chunks = 3, .run = [](int) {}, .work = 5, .reads = reads});
+  lists[1].push_back({.chunks = 1, .run = [](int) {}});
+  lists[2].push_back({.chunks = 4, .run = [](int) {}, .work = 7, .reads = reads});
+  std::vector<Phase> merged;
+  MergePhases(std::move(lists), merged);
+  ASSERT_EQ(merged.size(), 1u);
+  std::vector<int64_t> bytes;
+  for (int chunk = 0; chunk < 8; ++chunk) bytes.push_back(merged[0].reads(chunk, 0).bytes);
+  EXPECT_THAT(bytes, testing::ElementsAre(1, 2, 3, 0, 1, 2, 3, 4));
+  EXPECT_EQ(merged[0].reads(7, 1).bytes, 0);
+  EXPECT_EQ(TotalWork(merged[0]), 3 * 5 + 1 + 4 * 7);
+}
+
 TEST(MergeTest, APartThatGoesBackRunsAfterTheOthersAndAlone) {
   for (const int threads : {1, 4}) {
     std::deque<Part> parts(3);
@@ -140,7 +173,7 @@ TEST(MergeTest, APartThatGoesBackRunsAfterTheOthersAndAlone) {
     parts[1].Add(2).Add(5).GoBack(1, 3);
     parts[2].Add(6);
     const auto merged = MergeAll(parts);
-    EXPECT_THAT(ChunksOf(merged), testing::ElementsAre(3 + 6, 4, 2, 5));
+    EXPECT_THAT(ChunksOf(merged), testing::ElementsAre(3, 4 + 6, 2, 5));
     EXPECT_EQ(merged.back().back, 1);
     RunPhases(merged, threads);
     parts[0].ExpectRunOnce();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -31,12 +32,19 @@ class Chain {
       // Every third phase has a single chunk.
       const int chunks = p % 3 == 2 ? 1 : static_cast<int>(values_[p].size());
       phases.push_back({.chunks = chunks, .run = [this, p](int chunk) { RunChunk(p, chunk); }});
+      // What some phases read is known late. Helpers may ask when the chain is gone.
+      phases.back().reads = [p, latest = latest_, values = values_[p].data()](int chunk, int part) {
+        const bool known = p % 4 != 3 || *latest + 1 >= static_cast<int>(p);
+        if (part > 0 || !known) return Stretch();
+        return Stretch{reinterpret_cast<const std::byte*>(values + chunk), sizeof(uint64_t)};
+      };
     }
     return phases;
   }
 
   void Reset() {
     for (auto& count : counts_) count = 0;
+    *latest_ = -1;
     for (auto& values : values_) std::ranges::fill(values, 0);
   }
 
@@ -44,6 +52,7 @@ class Chain {
 
  private:
   void RunChunk(size_t p, int chunk) {
+    *latest_ = static_cast<int>(p);
     uint64_t sum = 1 + static_cast<uint64_t>(chunk);
     if (p > 0) {
       for (const uint64_t v : values_[p - 1]) sum += v;
@@ -52,6 +61,7 @@ class Chain {
     counts_[p].fetch_add(1, std::memory_order_relaxed);
   }
 
+  const std::shared_ptr<std::atomic<int>> latest_ = std::make_shared<std::atomic<int>>(-1);
   std::vector<std::atomic<int>> counts_;
   std::vector<std::vector<uint64_t>> values_;
 };
@@ -74,6 +84,39 @@ TEST(TeamTest, RunsEveryChunkOnceAndInOrderOfPhases) {
     Team team({.threads = threads});
     EXPECT_EQ(RunChain(team, 50, 13, 200), expected) << threads << " threads";
   }
+}
+
+TEST(TeamTest, FetchingAheadChangesNothing) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 8);
+  Team alone({.threads = 1});
+  const std::vector<uint64_t> expected = RunChain(alone, 50, 13, 1);
+  for (const int threads : {2, 8}) {
+    for (const int64_t bytes : {1, 50, 1 << 20}) {
+      Team team({.threads = threads, .ahead_bytes = bytes});
+      EXPECT_EQ(RunChain(team, 50, 13, 100), expected) << threads << " threads, " << bytes;
+    }
+  }
+}
+
+TEST(TeamTest, AThreadThatWaitsFetchesAhead) {
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, 2);
+  // The only chunk of the first phase ends when another thread has asked what the second one reads.
+  std::atomic<bool> asked = false;
+  Team team({.threads = 2, .ahead_bytes = 1 << 20});
+  std::vector<Phase> phases;
+  phases.push_back({.chunks = 1, .run = [&asked](int) {
+                      const auto end = Clock::now() + std::chrono::seconds(10);
+                      while (!asked && Clock::now() < end) std::this_thread::yield();
+                    }});
+  phases.push_back({.chunks = 2, .run = [](int) {}});
+  phases.back().reads = [&asked](int, int) -> Stretch {
+    asked = true;
+    return {};
+  };
+  const auto segment = team.MakeSegment(std::move(phases));
+  const auto start = Clock::now();
+  team.Run(segment);
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(10));
 }
 
 TEST(TeamTest, CallerFinishesAloneWhenTheArenaGetsNoThreads) {
