@@ -13,6 +13,14 @@ inline constexpr int64_t kTileKeys = 32;    // keys in registers and the first c
 inline constexpr int64_t kBlockRows = 64;   // most query rows that share a tile
 inline constexpr int64_t kPad = 16;         // rows of floats in scratch are padded to this
 
+// Decoded keys and values lie in panels: f32 [panels, kPanelKeys, kPanelWidth], of which each has
+// kPanelWidth elements of every key of a tile.
+inline constexpr int64_t kPanelKeys = 64;
+inline constexpr int64_t kPanelWidth = 64;
+
+inline int64_t PanelFloats(int64_t width) {
+  return (width + kPanelWidth - 1) / kPanelWidth * kPanelWidth * kPanelKeys;
+}
 inline int64_t PaddedFloats(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 // Run-time view of the sequences.
@@ -42,23 +50,27 @@ struct QueryBlock {
   Row At(const AttentionArgs& args, const Sequence& sequence, int64_t r) const;
 };
 
-// The chunks that some row of the block sees, [first, last).
+// Chunks or other units of keys, [first, last).
 struct ChunkRange {
   int64_t first, last;
   int64_t size() const { return last - first; }
 };
-ChunkRange VisibleChunks(const AttentionArgs& args, const QueryBlock& block);
+// The units that some row of the block sees.
+ChunkRange VisibleUnits(const AttentionArgs& args, const QueryBlock& block, int64_t unit_keys);
 
 // Softmax state of rows: largest score, sum of exp(score - largest), sum of exp(...) v.
 struct Partial {
-  float* largest;  // [rows]
-  float* sum;      // [rows]
+  float* largest;  // [rows], padded
+  float* sum;      // [rows], padded
   float* values;   // [rows, stride]
   int64_t stride;
 
-  static int64_t Floats(int64_t rows, int64_t stride) { return rows * (stride + 2); }
+  static int64_t Floats(int64_t rows, int64_t stride) {
+    return rows * stride + 2 * PaddedFloats(rows);
+  }
   static Partial At(float* data, int64_t rows, int64_t stride) {
-    return {data, data + rows, data + 2 * rows, stride};
+    const int64_t padded = PaddedFloats(rows);
+    return {data, data + padded, data + 2 * padded, stride};
   }
   void Clear(int64_t rows) const;
 };
@@ -86,6 +98,42 @@ struct BlockRows {
 // Adds a tile to the state; see InstructionSet. `scores` has room for [rows, kTileKeys].
 using AddTileFn = void(const BlockRows& rows, const KeyTile& tile, float* scores,
                        const Partial& partial);
+
+// A block with its queries as lanes: [Dk, stride], stride >= the number of rows.
+struct PanelRows {
+  const BlockRows* rows;
+  const float* queries;
+  int64_t stride;
+};
+
+// Rows of a cache that will be read soon.
+struct NextRows {
+  const std::byte* first = nullptr;
+  int64_t stride = 0, bytes = 0, rows = 0;
+};
+
+// Keys [first_key + seen.low, first_key + seen.high), which some row sees, at their places in
+// panels.
+struct PanelTile {
+  int64_t first_key;
+  KeyRange seen;
+  const float *keys, *values;
+  bool first;  // there is no state before
+  NextRows next;
+};
+
+// Writes elements [0, width) of `keys` among these rows to their places in panels.
+using FillPanelsFn = void(const PlainRows& rows, KeyRange keys, int64_t width, float* panels);
+// Writes queries as lanes, for which there must be room for a multiple of kPad rows; gives the
+// stride.
+using TransposeQueriesFn = int64_t(const BlockRows& rows, float* queries);
+// Blends the state of a tile with that of the tiles before. `scores` has room for
+// [kPanelKeys, stride].
+using AddPanelTileFn = void(const PanelRows& rows, const PanelTile& tile, float* scores,
+                            const Partial& partial);
+
+// Blends row `r` of the state of a tile into that of the tiles before, as AddPanelTile does.
+void BlendTile(const Partial& into, const Partial& tile, int64_t r);
 
 // The state of one row that chunks are merged into, in order; its values are the row of `out`.
 struct RunningRow {

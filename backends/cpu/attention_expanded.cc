@@ -125,7 +125,7 @@ void EnterTurn(const ExpandedPlan& p) {
   const Sequence s = GetSequence(a, turn.seq);
   turn.tokens = s.tokens;
   turn.heads = std::min(p.layout.heads, a.q.dim(1) - turn.first_head);
-  turn.chunks = VisibleChunks(a, {.seq = turn.seq, .rows = s.tokens});
+  turn.chunks = VisibleUnits(a, {.seq = turn.seq, .rows = s.tokens}, kChunkKeys);
   turn.chunk = std::max(turn.chunk, turn.chunks.first);
   turn.keys = std::clamp<int64_t>(s.keys - turn.chunk * kChunkKeys, 0, kChunkKeys);
 }

@@ -20,6 +20,9 @@ struct InstructionSet {
   ProductFn* (*find_plain_product)(DType type);
   MultiplyFn* multiply;
   AddTileFn* add_tile;
+  FillPanelsFn* fill_panels;
+  TransposeQueriesFn* transpose_queries;
+  AddPanelTileFn* add_panel_tile;
 
   // For every type but i32.
   ProductFn* FindProduct(DType type) const {
