@@ -13,14 +13,11 @@ inline constexpr int64_t kTileKeys = 32;    // keys in registers and the first c
 inline constexpr int64_t kBlockRows = 64;   // most query rows that share a tile
 inline constexpr int64_t kPad = 16;         // rows of floats in scratch are padded to this
 
-// Decoded keys and values lie in panels: f32 [panels, kPanelKeys, kPanelWidth], of which each has
-// kPanelWidth elements of every key of a tile.
+// Blocks of many rows decode their keys and values panel by panel: kPanelWidth elements of each key
+// of a tile.
 inline constexpr int64_t kPanelKeys = 64;
 inline constexpr int64_t kPanelWidth = 64;
 
-inline int64_t PanelFloats(int64_t width) {
-  return (width + kPanelWidth - 1) / kPanelWidth * kPanelWidth * kPanelKeys;
-}
 inline int64_t PaddedFloats(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 // Run-time view of the sequences.
@@ -112,25 +109,27 @@ struct NextRows {
   int64_t stride = 0, bytes = 0, rows = 0;
 };
 
-// Keys [first_key + seen.low, first_key + seen.high), which some row sees, at their places in
-// panels.
+// Keys [first_key + seen.low, first_key + seen.high), which some row sees, of the keys from
+// first_key on. Rows of values may be read up to a multiple of kPad.
 struct PanelTile {
   int64_t first_key;
   KeyRange seen;
-  const float *keys, *values;
+  PlainRows keys, values;
   bool first;  // there is no state before
   NextRows next;
 };
 
-// Writes elements [0, width) of `keys` among these rows to their places in panels.
-using FillPanelsFn = void(const PlainRows& rows, KeyRange keys, int64_t width, float* panels);
+struct PanelScratch {
+  float* panel;   // [kPanelKeys, kPanelWidth]
+  float* scores;  // [kPanelKeys, stride]
+};
+
 // Writes queries as lanes, for which there must be room for a multiple of kPad rows; gives the
 // stride.
 using TransposeQueriesFn = int64_t(const BlockRows& rows, float* queries);
-// Blends the state of a tile with that of the tiles before. `scores` has room for
-// [kPanelKeys, stride].
-using AddPanelTileFn = void(const PanelRows& rows, const PanelTile& tile, float* scores,
-                            const Partial& partial);
+// Blends the state of a tile with that of the tiles before.
+using AddPanelTileFn = void(const PanelRows& rows, const PanelTile& tile,
+                            const PanelScratch& scratch, const Partial& partial);
 
 // Blends row `r` of the state of a tile into that of the tiles before, as AddPanelTile does.
 void BlendTile(const Partial& into, const Partial& tile, int64_t r);

@@ -30,31 +30,30 @@ bool UsesPanels(const AttentionArgs& a, int64_t seq) {
   return GetSequence(a, seq).tokens * HeadsPerKey(a) > kFewRows;
 }
 
-bool HasPanelsInCommon(const AttentionArgs& a) {
-  return SharesKeys(a) && a.v_from_k_offset % kPanelWidth == 0;
+// Rows of a cache that can be used where they are: plain numbers, and no reading beyond the last
+// one.
+bool IsUsedInPlace(const AttentionArgs& a, const TensorView& cache, int64_t width) {
+  const bool padded = width % kPad == 0 && (!SharesKeys(a) || a.out.dim(2) % kPad == 0);
+  return padded && !IsQuantized(cache.dtype);
 }
 
-// Scratch of a lane. `keys` and `values` are of a tile, or panels.
+// Scratch of a lane.
 struct Lane {
-  float *queries, *keys, *values, *scores, *partial;
+  float *queries, *keys, *values, *panel, *scores, *partial;
 
   Lane(const AttentionArgs& a, int64_t block_rows, Carver& carver) {
+    const bool panels = MayUsePanels(a);
     const int64_t width = PaddedFloats(a.out.dim(2));
+    const int64_t tile_keys = panels ? kPanelKeys : kTileKeys;
+    const int64_t score_rows = panels ? PaddedFloats(block_rows) : block_rows;
+    queries = carver.Take<float>(panels ? score_rows * a.q.dim(2) : 0);
     // Rows of values that are views of keys may be read a little beyond the last key.
-    int64_t key_floats = kTileKeys * PaddedFloats(a.q.dim(2)) + kPad;
-    int64_t value_floats = SharesKeys(a) ? 0 : kTileKeys * width;
-    int64_t score_floats = block_rows * kTileKeys;
-    int64_t query_floats = 0;
-    if (MayUsePanels(a)) {
-      key_floats = std::max(key_floats, PanelFloats(a.q.dim(2)));
-      if (!HasPanelsInCommon(a)) value_floats = std::max(value_floats, PanelFloats(width));
-      score_floats = std::max(score_floats, PaddedFloats(block_rows) * kPanelKeys);
-      query_floats = PaddedFloats(block_rows) * a.q.dim(2);
-    }
-    queries = carver.Take<float>(query_floats);
-    keys = carver.Take<float>(key_floats);
-    values = carver.Take<float>(value_floats);
-    scores = carver.Take<float>(score_floats);
+    keys = carver.Take<float>(
+        IsUsedInPlace(a, a.k, a.q.dim(2)) ? 0 : tile_keys * PaddedFloats(a.q.dim(2)) + kPad);
+    const bool no_values = SharesKeys(a) || IsUsedInPlace(a, a.v, a.out.dim(2));
+    values = carver.Take<float>(no_values ? 0 : tile_keys * width);
+    panel = carver.Take<float>(panels ? kPanelKeys * kPanelWidth : 0);
+    scores = carver.Take<float>(score_rows * tile_keys);
     partial = carver.Take<float>(Partial::Floats(block_rows, width));
   }
 };
@@ -203,13 +202,6 @@ int StartRun(const PagedPlan& p) {
   return static_cast<int>(std::min(pieces, p.layout.lanes));
 }
 
-// Rows of a cache that can be used where they are: plain numbers, and no reading beyond the last
-// one.
-bool IsUsedInPlace(const AttentionArgs& a, const TensorView& cache, int64_t width) {
-  const bool padded = width % kPad == 0 && (!SharesKeys(a) || a.out.dim(2) % kPad == 0);
-  return padded && !IsQuantized(cache.dtype);
-}
-
 // A tile lies within a page.
 static_assert(kPageTokens % kTileKeys == 0 && kPageTokens % kPanelKeys == 0);
 
@@ -260,24 +252,6 @@ void PrefetchKeys(const NextRows& rows) {
   }
 }
 
-// Decodes the keys or values of a tile that are seen.
-void LoadPanels(const PagedPlan& p, const QueryBlock& block, const TensorView& cache,
-                int64_t offset, int64_t width, int64_t first, KeyRange seen, DecodeFn* decode,
-                float* panels) {
-  const int64_t head = block.first_head / block.heads;
-  const std::byte* rows = KeyRow(p.args, cache, block.seq, first, head);
-  if (!IsQuantized(cache.dtype)) {
-    const PlainRows plain = {rows + RowBytes(cache.dtype, offset), cache.strides[1], cache.dtype};
-    return p.instructions.fill_panels(plain, seen, width, panels);
-  }
-  for (int64_t key = seen.low; key < seen.high; ++key) {
-    for (int64_t i = 0; i < width; i += kPanelWidth) {
-      decode(rows + key * cache.strides[1], offset + i, std::min(kPanelWidth, width - i),
-             panels + i * kPanelKeys + key * kPanelWidth);
-    }
-  }
-}
-
 // The rows of a block while it meets its keys.
 struct Work {
   QueryBlock block;
@@ -295,30 +269,19 @@ struct Work {
   }
 };
 
-void AddPanels(const PagedPlan& p, const Work& work, KeyRange seen, int64_t key, bool first,
+void AddPanels(const PagedPlan& p, const Work& work, const KeyTile& keys, KeyRange seen, bool first,
                const Lane& lane, const Partial& partial) {
-  const AttentionArgs& a = p.args;
-  PanelTile tile = {.first_key = key,
-                    .seen = {seen.low - key, seen.high - key},
-                    .keys = lane.keys,
-                    .values = lane.values,
+  PanelTile tile = {.first_key = keys.first_key,
+                    .seen = {seen.low - keys.first_key, seen.high - keys.first_key},
+                    .keys = keys.keys,
+                    .values = keys.values,
                     .first = first};
-  const int64_t next = key + kPanelKeys;
+  const int64_t next = keys.first_key + kPanelKeys;
   if (next < work.keys) {
     tile.next = TileRows(p, work.block, next, std::min(kPanelKeys, work.keys - next));
   }
-  LoadPanels(p, work.block, a.k, 0, a.q.dim(2), key, tile.seen, p.decode_key, lane.keys);
-  const int64_t width = a.out.dim(2);
-  if (HasPanelsInCommon(a)) {
-    tile.values = lane.keys + a.v_from_k_offset * kPanelKeys;
-  } else if (SharesKeys(a)) {
-    LoadPanels(p, work.block, a.k, a.v_from_k_offset, width, key, tile.seen, p.decode_key,
-               lane.values);
-  } else {
-    LoadPanels(p, work.block, a.v, 0, width, key, tile.seen, p.decode_value, lane.values);
-  }
-  p.instructions.add_panel_tile({&work.rows, lane.queries, work.stride}, tile, lane.scores,
-                                partial);
+  p.instructions.add_panel_tile({&work.rows, lane.queries, work.stride}, tile,
+                                {lane.panel, lane.scores}, partial);
 }
 
 // The state of keys [begin, end), tile by tile.
@@ -332,12 +295,12 @@ void AddKeys(const PagedPlan& p, const Work& work, int64_t begin, int64_t end, c
     const int64_t count = std::min(step, end - key);
     const KeyRange seen = work.rows.Visible(0, work.rows.count, {key, key + count});
     if (seen.low == seen.high) continue;
+    KeyTile tile = LoadTile(p, work.block, seen, key, lane);
     if (work.uses_panels) {
-      AddPanels(p, work, seen, key, std::exchange(first, false), lane, partial);
+      AddPanels(p, work, tile, seen, std::exchange(first, false), lane, partial);
       continue;
     }
     if (key + kTileKeys < end) PrefetchKeys(TileRows(p, work.block, key + kTileKeys, kTileKeys));
-    KeyTile tile = LoadTile(p, work.block, seen, key, lane);
     tile.count = count;
     p.instructions.add_tile(work.rows, tile, lane.scores, partial);
   }

@@ -20,7 +20,6 @@ struct InstructionSet {
   ProductFn* (*find_plain_product)(DType type);
   MultiplyFn* multiply;
   AddTileFn* add_tile;
-  FillPanelsFn* fill_panels;
   TransposeQueriesFn* transpose_queries;
   AddPanelTileFn* add_panel_tile;
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr float kInfinity = __builtin_inff();
 constexpr int64_t kGroupRows = 8;  // that are looked at together for the keys that they see
-constexpr int64_t kPanelFloats = kPanelKeys * kPanelWidth;
+constexpr int64_t kFewRows = 16;   // use values where they are, converted in registers
 
 // Sums in registers: keys by vectors of rows, rows by vectors of a value.
 #ifdef __AVX512F__
@@ -43,6 +43,26 @@ struct ReadAhead {
     }
   }
 };
+
+// Elements [first, first + n) of these rows as a panel.
+template <typename Format>
+void FillWith(const PlainRows& rows, KeyRange keys, int64_t first, int64_t n, float* panel) {
+  for (int64_t k = keys.low; k < keys.high; ++k) {
+    const std::byte* row = rows.first + k * rows.stride;
+    float* out = panel + k * kPanelWidth;
+    int64_t i = 0;
+    if (n == kPanelWidth) {
+      for (; i < kPanelWidth; i += kLanes) Store(out + i, Format::Load(row, first + i));
+    }
+    for (; i < n; ++i) out[i] = Format::At(row, first + i);
+  }
+}
+
+void Fill(const PlainRows& rows, KeyRange keys, int64_t first, int64_t n, float* panel) {
+  if (rows.type == DType::kF16) return FillWith<F16Format>(rows, keys, first, n, panel);
+  if (rows.type == DType::kBF16) return FillWith<Bf16Format>(rows, keys, first, n, panel);
+  FillWith<F32Format>(rows, keys, first, n, panel);
+}
 
 // Keys up to `end` and queries that are multiplied for a part of their depth.
 struct ScorePanel {
@@ -91,17 +111,21 @@ void ScoreKeys(const ScorePanel& p, int64_t key) {
 }
 
 // Products of all queries with the keys that are seen.
-void Score(const PanelRows& rows, const PanelTile& tile, float* scores, ReadAhead& ahead) {
+void Score(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
+           ReadAhead& ahead) {
+  float* scores = scratch.scores;
   const int64_t depth = rows.rows->args->q.shape.dims[2];
   for (int64_t i = tile.seen.low * rows.stride; i < tile.seen.high * rows.stride; i += kLanes) {
     Store(scores + i, ZeroFloats());
   }
   for (int64_t i = 0; i < depth; i += kPanelWidth) {
-    ScorePanel panel = {.keys = tile.keys + i * kPanelKeys,
+    const int64_t width = depth - i < kPanelWidth ? depth - i : kPanelWidth;
+    Fill(tile.keys, tile.seen, i, width, scratch.panel);
+    ScorePanel panel = {.keys = scratch.panel,
                         .queries = rows.queries + i * rows.stride,
                         .scores = scores,
                         .stride = rows.stride,
-                        .depth = depth - i < kPanelWidth ? depth - i : kPanelWidth,
+                        .depth = width,
                         .end = tile.seen.high,
                         .ahead = &ahead};
     int64_t row = 0;
@@ -170,7 +194,7 @@ inline void Soften(const PanelRows& rows, const PanelTile& tile, int64_t row, fl
 
 // Weighted sums of the values of a tile, blended with those of the tiles before.
 struct ValuePanel {
-  const float* values;   // [depth, kPanelWidth]
+  PlainRows values;      // [depth, width]
   const float* weights;  // [depth, stride]
   const float *before, *tile;
   float* out;
@@ -179,17 +203,17 @@ struct ValuePanel {
   ReadAhead* ahead;
 };
 
-template <int kR, int kV>
+template <typename Format, int kR, int kV>
 inline void BlendValues(const ValuePanel& p, int64_t row, int64_t column) {
-  const float* values = p.values + column;
+  const std::byte* values = p.values.first;
   const float* weights = p.weights + row;
   Floats sums[kR][kV];
   for (int r = 0; r < kR; ++r) {
     for (int v = 0; v < kV; ++v) sums[r][v] = ZeroFloats();
   }
-  for (int64_t k = 0; k < p.depth; ++k, values += kPanelWidth, weights += p.stride) {
+  for (int64_t k = 0; k < p.depth; ++k, values += p.values.stride, weights += p.stride) {
     Floats columns[kV];
-    for (int v = 0; v < kV; ++v) columns[v] = Load(values + v * kLanes);
+    for (int v = 0; v < kV; ++v) columns[v] = Format::Load(values, column + v * kLanes);
     for (int r = 0; r < kR; ++r) {
       const Floats factor = Set(weights[r]);
       for (int v = 0; v < kV; ++v) sums[r][v] = Fma(factor, columns[v], sums[r][v]);
@@ -206,40 +230,18 @@ inline void BlendValues(const ValuePanel& p, int64_t row, int64_t column) {
 }
 
 // Rows from `row` on, kR at a time, then fewer, down to one.
-template <int kR>
+template <typename Format, int kR>
 void BlendRows(const ValuePanel& p, int64_t row, int64_t end) {
   for (; row + kR <= end; row += kR) {
     int64_t column = 0;
     for (; column + 2 * kLanes <= p.width; column += 2 * kLanes) {
       p.ahead->Continue();
-      BlendValues<kR, 2>(p, row, column);
+      BlendValues<Format, kR, 2>(p, row, column);
     }
-    if (column < p.width) BlendValues<kR, 1>(p, row, column);
+    if (column < p.width) BlendValues<Format, kR, 1>(p, row, column);
   }
   if constexpr (kR > 1) {
-    if (row < end) BlendRows<Fewer(kR)>(p, row, end);
-  }
-}
-
-// For rows [row, end), of which some see keys `seen`; keys that no row sees may never have been
-// written.
-void AddValues(const PanelRows& rows, const PanelTile& tile, KeyRange seen, int64_t row,
-               int64_t end, const float* scores, const Factors& factors, const Partial& partial,
-               ReadAhead& ahead) {
-  for (int64_t i = 0; i < partial.stride; i += kPanelWidth) {
-    const int64_t left = partial.stride - i;
-    BlendRows<kRowsByTwo>({.values = tile.values + i * kPanelKeys + seen.low * kPanelWidth,
-                           .weights = scores + seen.low * rows.stride,
-                           .before = factors.before,
-                           .tile = factors.tile,
-                           .out = partial.values + i,
-                           .stride = rows.stride,
-                           .depth = seen.high - seen.low,
-                           .out_stride = partial.stride,
-                           .width = left < kPanelWidth ? left : kPanelWidth,
-                           .first = tile.first,
-                           .ahead = &ahead},
-                          row, end);
+    if (row < end) BlendRows<Format, Fewer(kR)>(p, row, end);
   }
 }
 
@@ -250,16 +252,54 @@ bool AllSee(const BlockRows& rows, KeyRange keys) {
   return true;
 }
 
-template <typename Format>
-void Fill(const PlainRows& rows, KeyRange keys, int64_t width, float* panels) {
-  for (int64_t k = keys.low; k < keys.high; ++k) {
-    const std::byte* row = rows.first + k * rows.stride;
-    float* out = panels + k * kPanelWidth;
-    int64_t i = 0;
-    for (; i + kPanelWidth <= width; i += kPanelWidth, out += kPanelFloats) {
-      for (int64_t j = 0; j < kPanelWidth; j += kLanes) Store(out + j, Format::Load(row, i + j));
+void Blend(const ValuePanel& p, int64_t row, int64_t end) {
+  if (p.values.type == DType::kF16) return BlendRows<F16Format, kRowsByTwo>(p, row, end);
+  if (p.values.type == DType::kBF16) return BlendRows<Bf16Format, kRowsByTwo>(p, row, end);
+  BlendRows<F32Format, kRowsByTwo>(p, row, end);
+}
+
+// Elements [first, first + n) of the values that are seen; rows may be read up to a multiple of
+// kPad if they are few.
+PlainRows LoadValues(const PanelTile& tile, int64_t rows, int64_t first, int64_t n, float* panel) {
+  if (rows <= kFewRows && n % kPad == 0) {
+    PlainRows values = tile.values;
+    const int64_t bytes = values.type == DType::kF32 ? 4 : 2;
+    values.first += first * bytes;
+    return values;
+  }
+  Fill(tile.values, tile.seen, first, n, panel);
+  return PlainRows::Of(panel, kPanelWidth);
+}
+
+// Adds what groups of rows see, `seen` being what some row sees; keys that no row sees may be
+// anything.
+void AddValues(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
+               const Factors& factors, const Partial& partial, ReadAhead& ahead) {
+  const BlockRows& block = *rows.rows;
+  const KeyRange seen = {tile.first_key + tile.seen.low, tile.first_key + tile.seen.high};
+  const int64_t group = AllSee(block, seen) ? block.count : kGroupRows;
+  const int64_t width = block.args->out.shape.dims[2];
+  for (int64_t i = 0; i < width; i += kPanelWidth) {
+    const int64_t n = width - i < kPanelWidth ? width - i : kPanelWidth;
+    const PlainRows values = LoadValues(tile, block.count, i, n, scratch.panel);
+    ValuePanel panel = {.values = values,
+                        .before = factors.before,
+                        .tile = factors.tile,
+                        .out = partial.values + i,
+                        .stride = rows.stride,
+                        .out_stride = partial.stride,
+                        .width = (n + kPad - 1) / kPad * kPad,
+                        .first = tile.first,
+                        .ahead = &ahead};
+    for (int64_t row = 0; row < block.count; row += group) {
+      const int64_t left = block.count - row, count = left < group ? left : group;
+      const KeyRange keys = block.Visible(row, count, seen);
+      const int64_t skipped = keys.low - tile.first_key;
+      panel.values.first = values.first + skipped * values.stride;
+      panel.weights = scratch.scores + skipped * rows.stride;
+      panel.depth = keys.high - keys.low;
+      Blend(panel, row, row + count);
     }
-    for (int64_t j = 0; i + j < width; ++j) out[j] = Format::At(row, i + j);
   }
 }
 
@@ -285,12 +325,6 @@ void Transpose(const BlockRows& rows, int64_t first, int64_t depth, int64_t stri
 
 }  // namespace
 
-void FillPanels(const PlainRows& rows, KeyRange keys, int64_t width, float* panels) {
-  if (rows.type == DType::kF16) return Fill<F16Format>(rows, keys, width, panels);
-  if (rows.type == DType::kBF16) return Fill<Bf16Format>(rows, keys, width, panels);
-  Fill<F32Format>(rows, keys, width, panels);
-}
-
 int64_t TransposeQueries(const BlockRows& rows, float* queries) {
   const int64_t depth = rows.args->q.shape.dims[2];
   const int64_t stride = (rows.count + kLanes - 1) / kLanes * kLanes;
@@ -300,27 +334,20 @@ int64_t TransposeQueries(const BlockRows& rows, float* queries) {
   return stride;
 }
 
-void AddPanelTile(const PanelRows& rows, const PanelTile& tile, float* scores,
+void AddPanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
                   const Partial& partial) {
-  const BlockRows& block = *rows.rows;
   const int64_t low = tile.seen.low, high = tile.seen.high, stride = rows.stride;
-  const KeyRange seen = {tile.first_key + low, tile.first_key + high};
   ReadAhead ahead(tile.next);
-  Score(rows, tile, scores, ahead);
-  ScaleAndCap(*block.args, (high - low) * stride, scores + low * stride);
-  const bool all = AllSee(block, seen);
-  if (!all) Mask(rows, tile, scores);
+  Score(rows, tile, scratch, ahead);
+  ScaleAndCap(*rows.rows->args, (high - low) * stride, scratch.scores + low * stride);
+  if (!AllSee(*rows.rows, {tile.first_key + low, tile.first_key + high})) {
+    Mask(rows, tile, scratch.scores);
+  }
   Factors factors;
   for (int64_t row = 0; row < stride; row += kLanes) {
-    Soften(rows, tile, row, scores, partial, factors);
+    Soften(rows, tile, row, scratch.scores, partial, factors);
   }
-  const int64_t group = all ? block.count : kGroupRows;
-  for (int64_t row = 0; row < block.count; row += group) {
-    const int64_t left = block.count - row, count = left < group ? left : group;
-    KeyRange keys = all ? seen : block.Visible(row, count, seen);
-    keys = {keys.low - tile.first_key, keys.high - tile.first_key};
-    AddValues(rows, tile, keys, row, row + count, scores, factors, partial, ahead);
-  }
+  AddValues(rows, tile, scratch, factors, partial, ahead);
 }
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

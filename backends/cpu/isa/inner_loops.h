@@ -10,7 +10,6 @@ ProductFn* FindBlockProduct(DType type);  // null if the type has no blocks
 ProductFn* FindPlainProduct(DType type);  // null if it has, and for i32
 MultiplyFn Multiply;
 AddTileFn AddTile;
-FillPanelsFn FillPanels;
 TransposeQueriesFn TransposeQueries;
 AddPanelTileFn AddPanelTile;
 
