@@ -15,10 +15,10 @@ constexpr int64_t kFewRows = 16;   // use values where they are, converted in re
 // Sums in registers: keys by vectors of rows, rows by vectors of a value.
 #ifdef __AVX512F__
 constexpr int kKeysByOne = 16, kKeysByTwo = 8, kRowsByTwo = 8;
-constexpr int kLinesAhead = 16;
+constexpr int kLinesAhead = 20;
 #else
 constexpr int kKeysByOne = 8, kKeysByTwo = 6, kRowsByTwo = 6;
-constexpr int kLinesAhead = 8;
+constexpr int kLinesAhead = 10;
 #endif
 
 // Asks for the rows of the next tile, some cache lines for each group of sums: rows of a page are
@@ -33,7 +33,7 @@ struct ReadAhead {
   void Continue() {
     constexpr int64_t kLine = 64;
     for (int i = 0; i < kLinesAhead && rows > 0; ++i) {
-      __builtin_prefetch(row + at, 0, 2);
+      __builtin_prefetch(row + at, 0, 3);
       at += kLine;
       if (at >= bytes) {
         at = 0;
