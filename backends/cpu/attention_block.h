@@ -75,8 +75,7 @@ struct Partial {
 // Keys [first_key, first_key + count). Those that no row sees may be anything.
 struct KeyTile {
   int64_t first_key, count;
-  PlainRows keys;  // [count, Dk]; transposed: f32 [Dk, kTileKeys]
-  bool transposed;
+  PlainRows keys;    // [count, Dk]
   PlainRows values;  // [count, Dv]; rows may be read up to a multiple of kPad
 };
 
@@ -124,9 +123,6 @@ struct PanelScratch {
   float* scores;  // [kPanelKeys, stride]
 };
 
-// Writes queries as lanes, for which there must be room for a multiple of kPad rows; gives the
-// stride.
-using TransposeQueriesFn = int64_t(const BlockRows& rows, float* queries);
 // Blends the state of a tile with that of the tiles before.
 using AddPanelTileFn = void(const PanelRows& rows, const PanelTile& tile,
                             const PanelScratch& scratch, const Partial& partial);

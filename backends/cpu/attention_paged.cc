@@ -265,7 +265,9 @@ struct Work {
         rows(p.args, b),
         keys(GetSequence(p.args, b.seq).keys),
         uses_panels(UsesPanels(p.args, b.seq)) {
-    if (uses_panels) stride = p.instructions.transpose_queries(rows, lane.queries);
+    if (!uses_panels) return;
+    stride = p.instructions.transpose(
+        {.rows = rows.queries, .count = rows.count, .width = p.args.q.dim(2), .out = lane.queries});
   }
 };
 

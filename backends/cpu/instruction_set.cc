@@ -13,7 +13,7 @@ ProductFn* FindBlockProduct(DType type);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
-TransposeQueriesFn TransposeQueries;
+TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
 }  // namespace avx2
 namespace avx512 {
@@ -21,7 +21,7 @@ ProductFn* FindBlockProduct(DType type);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
-TransposeQueriesFn TransposeQueries;
+TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
 }  // namespace avx512
 namespace amx {
@@ -29,7 +29,7 @@ ProductFn* FindBlockProduct(DType type);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
-TransposeQueriesFn TransposeQueries;
+TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
 }  // namespace amx
 
@@ -73,12 +73,12 @@ bool HasAmx() {
 
 constexpr InstructionSet kSets[] = {
     {"avx2", "AVX2", &HasAvx2, &avx2::FindBlockProduct, &avx2::FindPlainProduct, &avx2::Multiply,
-     &avx2::AddTile, &avx2::TransposeQueries, &avx2::AddPanelTile},
+     &avx2::AddTile, &avx2::Transpose, &avx2::AddPanelTile},
     {"avx512", "AVX-512 with VNNI", &HasAvx512, &avx512::FindBlockProduct,
-     &avx512::FindPlainProduct, &avx512::Multiply, &avx512::AddTile, &avx512::TransposeQueries,
+     &avx512::FindPlainProduct, &avx512::Multiply, &avx512::AddTile, &avx512::Transpose,
      &avx512::AddPanelTile},
     {"amx", "AVX-512 with VNNI, AMX", &HasAmx, &amx::FindBlockProduct, &amx::FindPlainProduct,
-     &amx::Multiply, &amx::AddTile, &amx::TransposeQueries, &amx::AddPanelTile},
+     &amx::Multiply, &amx::AddTile, &amx::Transpose, &amx::AddPanelTile},
 };
 
 }  // namespace

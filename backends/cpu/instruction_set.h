@@ -20,7 +20,7 @@ struct InstructionSet {
   ProductFn* (*find_plain_product)(DType type);
   MultiplyFn* multiply;
   AddTileFn* add_tile;
-  TransposeQueriesFn* transpose_queries;
+  TransposeFn* transpose;
   AddPanelTileFn* add_panel_tile;
 
   // For every type but i32.

@@ -95,9 +95,6 @@ inline void AddScores(const ScorePanel& p, int64_t key) {
   }
 }
 
-// How many sums to try where there are too few rows or keys left for `n`.
-constexpr int Fewer(int n) { return n == 6 ? 4 : n / 2; }
-
 // Keys from `key` on, kK at a time, then fewer, down to one.
 template <int kK, int kV>
 void ScoreKeys(const ScorePanel& p, int64_t key) {
@@ -110,31 +107,35 @@ void ScoreKeys(const ScorePanel& p, int64_t key) {
   }
 }
 
-// Products of all queries with the keys that are seen.
+// Products of all queries with the keys that are seen; 0 for keys that groups of rows do not see.
 void Score(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
            ReadAhead& ahead) {
   float* scores = scratch.scores;
   const int64_t depth = rows.rows->args->q.shape.dims[2];
+  const KeyRange seen = {tile.first_key + tile.seen.low, tile.first_key + tile.seen.high};
   for (int64_t i = tile.seen.low * rows.stride; i < tile.seen.high * rows.stride; i += kLanes) {
     Store(scores + i, ZeroFloats());
   }
   for (int64_t i = 0; i < depth; i += kPanelWidth) {
     const int64_t width = depth - i < kPanelWidth ? depth - i : kPanelWidth;
     Fill(tile.keys, tile.seen, i, width, scratch.panel);
-    ScorePanel panel = {.keys = scratch.panel,
-                        .queries = rows.queries + i * rows.stride,
-                        .scores = scores,
-                        .stride = rows.stride,
-                        .depth = width,
-                        .end = tile.seen.high,
-                        .ahead = &ahead};
-    int64_t row = 0;
-    for (; row + 2 * kLanes <= rows.stride; row += 2 * kLanes) {
-      ScoreKeys<kKeysByTwo, 2>(panel, tile.seen.low);
-      panel.queries += 2 * kLanes;
-      panel.scores += 2 * kLanes;
+    for (int64_t row = 0; row < rows.stride; row += 2 * kLanes) {
+      const int64_t left = rows.rows->count - row;
+      const KeyRange keys = rows.rows->Visible(row, left < 2 * kLanes ? left : 2 * kLanes, seen);
+      const ScorePanel panel = {.keys = scratch.panel,
+                                .queries = rows.queries + i * rows.stride + row,
+                                .scores = scores + row,
+                                .stride = rows.stride,
+                                .depth = width,
+                                .end = keys.high - tile.first_key,
+                                .ahead = &ahead};
+      const int64_t first = keys.low - tile.first_key;
+      if (row + 2 * kLanes <= rows.stride) {
+        ScoreKeys<kKeysByTwo, 2>(panel, first);
+      } else {
+        ScoreKeys<kKeysByOne, 1>(panel, first);
+      }
     }
-    if (row < rows.stride) ScoreKeys<kKeysByOne, 1>(panel, tile.seen.low);
   }
 }
 
@@ -303,36 +304,7 @@ void AddValues(const PanelRows& rows, const PanelTile& tile, const PanelScratch&
   }
 }
 
-// Queries [first, first + kLanes) as lanes. Lanes without a row repeat the last one.
-void Transpose(const BlockRows& rows, int64_t first, int64_t depth, int64_t stride, float* out) {
-  const std::byte* from[kLanes];
-  for (int64_t r = 0; r < kLanes; ++r) {
-    from[r] = rows.queries[first + r < rows.count ? first + r : rows.count - 1];
-  }
-  const int64_t step = from[1] - from[0];
-  bool even = true;
-  for (int64_t r = 1; r < kLanes; ++r) even = even && from[r] - from[r - 1] == step;
-  int64_t i = 0;
-  for (; even && i + 4 <= depth; i += 4) {
-    Ints lanes[4];
-    Load16({from[0] + i * 4, step}, lanes);
-    for (int j = 0; j < 4; ++j) Store(out + (i + j) * stride, FromBits(lanes[j]));
-  }
-  for (; i < depth; ++i) {
-    for (int r = 0; r < kLanes; ++r) out[i * stride + r] = ReadAs<float>(from[r] + i * 4);
-  }
-}
-
 }  // namespace
-
-int64_t TransposeQueries(const BlockRows& rows, float* queries) {
-  const int64_t depth = rows.args->q.shape.dims[2];
-  const int64_t stride = (rows.count + kLanes - 1) / kLanes * kLanes;
-  for (int64_t first = 0; first < stride; first += kLanes) {
-    Transpose(rows, first, depth, stride, queries + first);
-  }
-  return stride;
-}
 
 void AddPanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
                   const Partial& partial) {

@@ -10,7 +10,7 @@ ProductFn* FindBlockProduct(DType type);  // null if the type has no blocks
 ProductFn* FindPlainProduct(DType type);  // null if it has, and for i32
 MultiplyFn Multiply;
 AddTileFn AddTile;
-TransposeQueriesFn TransposeQueries;
+TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA
