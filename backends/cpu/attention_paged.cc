@@ -84,6 +84,7 @@ struct Run {
   int64_t blocks;
   int64_t rows;   // of all blocks of a run that is split
   int64_t items;  // (block, unit of keys) pairs
+  int64_t work;   // in multiply-adds
   int64_t first;  // item of this round
   bool split;     // the units of a block are computed apart and merged after
   SplitBlock split_blocks[kEnoughBlocks];
@@ -156,46 +157,49 @@ int64_t CountBlocks(const PagedPlan& p) {
   return blocks;
 }
 
-// Cuts blocks of `block_rows` into their chunks, or their tiles if these are decoded to panels.
-// False if there are too many blocks. Gives the work in `work`.
-bool SplitBlocks(const PagedPlan& p, int64_t block_rows, bool tiles, int64_t& work) {
+// How a run is cut: into blocks of this many rows, and these into chunks, or into tiles if they are
+// decoded to panels.
+struct Cut {
+  int64_t block_rows;
+  bool tiles;
+};
+
+// False if there are too many pieces to split blocks this way. Tiles of a chunk are merged before
+// chunks are, so they must come in one round.
+bool SplitBlocks(const PagedPlan& p, const Cut& cut) {
   Run& run = p.run();
-  run.block_rows = block_rows;
+  run.block_rows = cut.block_rows;
   run.blocks = CountBlocks(p);
-  if (run.blocks >= kEnoughBlocks) return false;
-  run.items = run.rows = work = 0;
+  if (run.blocks >= kEnoughBlocks || p.layout.slots < 2) return false;
+  run.items = run.rows = run.work = 0;
   for (int64_t b = 0; b < run.blocks; ++b) {
     SplitBlock& split = run.split_blocks[b];
     split.block = FindQueryBlock(p, b);
     split.first_item = run.items;
-    split.unit_keys = tiles && UsesPanels(p.args, split.block.seq) ? kPanelKeys : kChunkKeys;
+    split.unit_keys = cut.tiles && UsesPanels(p.args, split.block.seq) ? kPanelKeys : kChunkKeys;
     split.units = VisibleUnits(p.args, split.block, split.unit_keys);
     run.items += split.units.size();
     run.rows += split.block.rows;
-    work += split.units.size() * split.unit_keys * split.block.rows;
+    run.work += split.units.size() * split.unit_keys * split.block.rows *
+                (p.args.q.dim(2) + p.args.out.dim(2));
   }
-  work *= p.args.q.dim(2) + p.args.out.dim(2);
-  return true;
+  return !cut.tiles || run.items <= p.layout.slots;
 }
 
 // Chooses how this run is cut. The result does not depend on it, only the time.
 int StartRun(const PagedPlan& p) {
   Run& run = p.run();
-  int64_t work = 0, block_rows = p.layout.block_rows;
   run.first = 0;
-  run.split = SplitBlocks(p, block_rows, false, work) && p.layout.slots > 1;
-  if (!run.split) return static_cast<int>(std::min(run.blocks, p.layout.lanes));
-  // Tiles of a chunk are merged before chunks are, so they must come in one round.
-  auto cut = [&](int64_t rows, bool tiles) {
-    return SplitBlocks(p, rows, tiles, work) && (!tiles || run.items <= p.layout.slots);
-  };
-  const bool tiles = run.items < kEnoughItems && cut(block_rows, true);
-  while (block_rows > kLeastBlockRows && run.items < kEnoughItems &&
-         work > 2 * kChunkWork * run.items && cut(block_rows / 2, tiles)) {
-    block_rows /= 2;
-  }
-  if (run.block_rows != block_rows || (!tiles && run.items < kEnoughItems)) {
-    run.split = SplitBlocks(p, block_rows, tiles, work);
+  Cut cut = {p.layout.block_rows, false};
+  run.split = SplitBlocks(p, cut);
+  while (run.split && run.items < kEnoughItems && run.work > 2 * kChunkWork * run.items) {
+    const Cut finer = {cut.tiles ? cut.block_rows / 2 : cut.block_rows, true};
+    if (finer.block_rows < std::min(kLeastBlockRows, cut.block_rows)) break;
+    if (!SplitBlocks(p, finer)) {
+      SplitBlocks(p, cut);
+      break;
+    }
+    cut = finer;
   }
   run.split = run.split && run.items > run.blocks;
   const int64_t pieces = run.split ? std::min(run.items, p.layout.slots) : run.blocks;
