@@ -13,9 +13,10 @@ namespace {
 
 constexpr int64_t kMostLanes = 32;
 constexpr int64_t kEnoughBlocks = 64;    // keep many threads busy without being split
-constexpr int64_t kEnoughItems = 32;     // pieces of blocks that do
+constexpr int64_t kEnoughItems = 16;     // pieces of blocks that do
 constexpr int64_t kMergeChunks = 64;     // of rows
 constexpr int64_t kLeastBlockRows = 16;  // fewer rows would decode each key too often
+constexpr int64_t kSharedRows = 32;      // whose queries one thread transposes for all
 constexpr int64_t kFewRows = 4;          // of a sequence: not worth decoding keys to panels
 constexpr int64_t kSlotBytes = 8 << 20;  // most bytes of partial results
 
@@ -82,17 +83,23 @@ struct SplitBlock {
 struct Run {
   int64_t block_rows;  // of this run
   int64_t blocks;
-  int64_t rows;   // of all blocks of a run that is split
-  int64_t items;  // (block, unit of keys) pairs
-  int64_t work;   // in multiply-adds
-  int64_t first;  // item of this round
-  bool split;     // the units of a block are computed apart and merged after
+  int64_t rows;           // of all blocks of a run that is split
+  int64_t items;          // (block, unit of keys) pairs
+  int64_t work;           // in multiply-adds
+  int64_t first;          // item of this round
+  bool split;             // the units of a block are computed apart and merged after
+  int64_t shared_stride;  // of the queries of the only block as lanes; 0: each lane makes its own
   SplitBlock split_blocks[kEnoughBlocks];
 };
+
+int64_t SharedQueryFloats(const AttentionArgs& a) {
+  return MayUsePanels(a) ? kSharedRows * a.q.dim(2) : 0;
+}
 
 struct Parts {
   Run* run;
   RunningRow* running;  // [kEnoughBlocks, block_rows], of split runs
+  float* queries;       // [Dk, kSharedRows], likewise
   std::byte* lanes;
   float* slots;
   int64_t bytes;
@@ -101,6 +108,7 @@ struct Parts {
     Carver carver(data);
     run = carver.Take<Run>(1);
     running = carver.Take<RunningRow>(l.slots > 0 ? kEnoughBlocks * l.block_rows : 0);
+    queries = carver.Take<float>(l.slots > 0 ? SharedQueryFloats(a) : 0);
     lanes = carver.Take<std::byte>(l.lanes * LaneBytes(a, l.block_rows));
     slots = carver.Take<float>(l.slots * SlotFloats(a, l.block_rows));
     bytes = carver.bytes();
@@ -186,6 +194,21 @@ bool SplitBlocks(const PagedPlan& p, const Cut& cut) {
   return !cut.tiles || run.items <= p.layout.slots;
 }
 
+// Queries as lanes; gives the number of lanes.
+int64_t TransposeQueries(const PagedPlan& p, const BlockRows& rows, float* queries) {
+  return p.instructions.transpose(
+      {.rows = rows.queries, .count = rows.count, .width = p.args.q.dim(2), .out = queries});
+}
+
+// If there is one small block, its queries are transposed before it is handed out in pieces.
+int64_t ShareQueries(const PagedPlan& p) {
+  const Run& run = p.run();
+  if (!run.split || run.blocks > 1 || run.rows > kSharedRows) return 0;
+  const QueryBlock& block = run.split_blocks[0].block;
+  if (!UsesPanels(p.args, block.seq)) return 0;
+  return TransposeQueries(p, BlockRows(p.args, block), p.parts.queries);
+}
+
 // Chooses how this run is cut. The result does not depend on it, only the time.
 int StartRun(const PagedPlan& p) {
   Run& run = p.run();
@@ -202,6 +225,7 @@ int StartRun(const PagedPlan& p) {
     cut = finer;
   }
   run.split = run.split && run.items > run.blocks;
+  run.shared_stride = ShareQueries(p);
   const int64_t pieces = run.split ? std::min(run.items, p.layout.slots) : run.blocks;
   return static_cast<int>(std::min(pieces, p.layout.lanes));
 }
@@ -262,16 +286,19 @@ struct Work {
   BlockRows rows;
   int64_t keys;
   bool uses_panels;
-  int64_t stride = 0;  // of queries as lanes
+  const float* queries;  // as lanes, if they are used
+  int64_t stride;
 
   Work(const PagedPlan& p, const QueryBlock& b, const Lane& lane)
       : block(b),
         rows(p.args, b),
         keys(GetSequence(p.args, b.seq).keys),
-        uses_panels(UsesPanels(p.args, b.seq)) {
-    if (!uses_panels) return;
-    stride = p.instructions.transpose(
-        {.rows = rows.queries, .count = rows.count, .width = p.args.q.dim(2), .out = lane.queries});
+        uses_panels(UsesPanels(p.args, b.seq)),
+        queries(p.parts.queries),
+        stride(p.run().shared_stride) {
+    if (!uses_panels || stride > 0) return;
+    queries = lane.queries;
+    stride = TransposeQueries(p, rows, lane.queries);
   }
 };
 
@@ -286,7 +313,7 @@ void AddPanels(const PagedPlan& p, const Work& work, const KeyTile& keys, KeyRan
   if (next < work.keys) {
     tile.next = TileRows(p, work.block, next, std::min(kPanelKeys, work.keys - next));
   }
-  p.instructions.add_panel_tile({&work.rows, lane.queries, work.stride}, tile,
+  p.instructions.add_panel_tile({&work.rows, work.queries, work.stride}, tile,
                                 {lane.panel, lane.scores}, partial);
 }
 
@@ -431,7 +458,8 @@ PagedLayout::PagedLayout(const AttentionArgs& a) {
       CeilDiv(a.q.dim(0) * group, kLeastBlockRows) * a.k.dim(2) + a.batch.kv_len.dim(0);
   lanes = std::min(lanes, std::max<int64_t>(most_blocks * std::max<int64_t>(units, 1), 1));
   const int64_t running = AlignUp(kEnoughBlocks * block_rows * sizeof(RunningRow));
-  const int64_t room = std::min(free - lanes * lane - running - 64, kSlotBytes);
+  const int64_t queries = AlignUp(SharedQueryFloats(a) * static_cast<int64_t>(sizeof(float)));
+  const int64_t room = std::min(free - lanes * lane - running - queries - 64, kSlotBytes);
   slots = std::clamp<int64_t>(room / slot, 0, std::min(most_blocks, kEnoughBlocks) * units);
   if (units < 2) slots = 0;
   bytes = Parts(a, *this, nullptr).bytes;
