@@ -119,7 +119,7 @@ struct PanelTile {
 };
 
 struct PanelScratch {
-  float* panel;   // [kPanelKeys, kPanelWidth]
+  float* panels;  // [2, kPanelKeys, kPanelWidth]
   float* scores;  // [kPanelKeys, stride]
 };
 

@@ -35,7 +35,7 @@ struct Widths {
 // Scratch of a lane: for the expansion, or for the attention.
 struct Lane {
   float *decoded, *weights;  // [kPartRows, kPartDepth], [kPartDepth, kPartRows]
-  float *queries, *panel, *scores, *partial;
+  float *queries, *panels, *scores, *partial;
   int64_t bytes;
 
   Lane(const AttentionArgs& a, std::byte* data) {
@@ -44,7 +44,7 @@ struct Lane {
     decoded = expansion.Take<float>(kPartRows * kPartDepth);
     weights = expansion.Take<float>(kPartRows * kPartDepth);
     queries = attention.Take<float>(kBlockRows * w.key);
-    panel = attention.Take<float>(kPanelKeys * kPanelWidth);
+    panels = attention.Take<float>(2 * kPanelKeys * kPanelWidth);
     scores = attention.Take<float>(kPanelKeys * kBlockRows);
     partial = attention.Take<float>(Partial::Floats(kBlockRows, w.value_stride()));
     bytes = std::max(expansion.bytes(), attention.bytes());
@@ -259,7 +259,7 @@ void AddChunk(const ExpandedPlan& p, const PanelRows& rows, int64_t head, int64_
          .keys = PlainRows::Of(p.Key(head, key), p.widths.key_stride()),
          .values = PlainRows::Of(p.Value(head, key), p.widths.value_stride()),
          .first = std::exchange(fresh, false)},
-        {lane.panel, lane.scores}, partial);
+        {lane.panels, lane.scores}, partial);
   }
   if (fresh) partial.Clear(rows.rows->count);
 }

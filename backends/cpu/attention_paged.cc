@@ -40,20 +40,20 @@ bool IsUsedInPlace(const AttentionArgs& a, const TensorView& cache, int64_t widt
 
 // Scratch of a lane.
 struct Lane {
-  float *queries, *keys, *values, *panel, *scores, *partial;
+  float *queries, *keys, *values, *panels, *scores, *partial;
 
   Lane(const AttentionArgs& a, int64_t block_rows, Carver& carver) {
-    const bool panels = MayUsePanels(a);
+    const bool uses_panels = MayUsePanels(a);
     const int64_t width = PaddedFloats(a.out.dim(2));
-    const int64_t tile_keys = panels ? kPanelKeys : kTileKeys;
-    const int64_t score_rows = panels ? PaddedFloats(block_rows) : block_rows;
-    queries = carver.Take<float>(panels ? score_rows * a.q.dim(2) : 0);
+    const int64_t tile_keys = uses_panels ? kPanelKeys : kTileKeys;
+    const int64_t score_rows = uses_panels ? PaddedFloats(block_rows) : block_rows;
+    queries = carver.Take<float>(uses_panels ? score_rows * a.q.dim(2) : 0);
     // Rows of values that are views of keys may be read a little beyond the last key.
     keys = carver.Take<float>(
         IsUsedInPlace(a, a.k, a.q.dim(2)) ? 0 : tile_keys * PaddedFloats(a.q.dim(2)) + kPad);
     const bool no_values = SharesKeys(a) || IsUsedInPlace(a, a.v, a.out.dim(2));
     values = carver.Take<float>(no_values ? 0 : tile_keys * width);
-    panel = carver.Take<float>(panels ? kPanelKeys * kPanelWidth : 0);
+    panels = carver.Take<float>(uses_panels ? 2 * kPanelKeys * kPanelWidth : 0);
     scores = carver.Take<float>(score_rows * tile_keys);
     partial = carver.Take<float>(Partial::Floats(block_rows, width));
   }
@@ -314,7 +314,7 @@ void AddPanels(const PagedPlan& p, const Work& work, const KeyTile& keys, KeyRan
     tile.next = TileRows(p, work.block, next, std::min(kPanelKeys, work.keys - next));
   }
   p.instructions.add_panel_tile({&work.rows, work.queries, work.stride}, tile,
-                                {lane.panel, lane.scores}, partial);
+                                {lane.panels, lane.scores}, partial);
 }
 
 // The state of keys [begin, end), tile by tile.

@@ -10,15 +10,18 @@ namespace {
 
 constexpr float kInfinity = __builtin_inff();
 constexpr int64_t kGroupRows = 8;  // that are looked at together for the keys that they see
-constexpr int64_t kFewRows = 16;   // use values where they are, converted in registers
+constexpr int64_t kPanelFloats = kPanelKeys * kPanelWidth;
+constexpr int64_t kFewRows = 16;  // use values where they are, converted in registers
 
 // Sums in registers: keys by vectors of rows, rows by vectors of a value.
 #ifdef __AVX512F__
 constexpr int kKeysByOne = 16, kKeysByTwo = 8, kRowsByTwo = 8;
 constexpr int kLinesAhead = 20;
+constexpr int64_t kFillDepth = 4;
 #else
 constexpr int kKeysByOne = 8, kKeysByTwo = 6, kRowsByTwo = 6;
 constexpr int kLinesAhead = 10;
+constexpr int64_t kFillDepth = 8;
 #endif
 
 // Asks for the rows of the next tile, some cache lines for each group of sums: rows of a page are
@@ -64,6 +67,22 @@ void Fill(const PlainRows& rows, KeyRange keys, int64_t first, int64_t n, float*
   FillWith<F32Format>(rows, keys, first, n, panel);
 }
 
+// Decodes a panel of f16 key by key, between the products with the panel before: these leave the
+// stores idle.
+struct FillAhead {
+  const std::byte* row = nullptr;
+  float* out = nullptr;
+  int64_t stride = 0, keys = 0;
+
+  void Continue() {
+    if (keys == 0) return;
+    for (int64_t i = 0; i < kPanelWidth; i += kLanes) Store(out + i, F16Format::Load(row, i));
+    row += stride;
+    out += kPanelWidth;
+    --keys;
+  }
+};
+
 // Keys up to `end` and queries that are multiplied for a part of their depth.
 struct ScorePanel {
   const float* keys;     // [kPanelKeys, kPanelWidth]
@@ -71,7 +90,18 @@ struct ScorePanel {
   float* scores;         // [kPanelKeys, stride]
   int64_t stride, depth, end;
   ReadAhead* ahead;
+  FillAhead* fill;
 };
+
+template <int kK, int kV>
+inline void MultiplyKeys(const float* keys, const float* queries, Floats (&sums)[kK][kV]) {
+  Floats rows[kV];
+  for (int v = 0; v < kV; ++v) rows[v] = Load(queries + v * kLanes);
+  for (int k = 0; k < kK; ++k) {
+    const Floats factor = Set(keys[k * kPanelWidth]);
+    for (int v = 0; v < kV; ++v) sums[k][v] = Fma(factor, rows[v], sums[k][v]);
+  }
+}
 
 template <int kK, int kV>
 inline void AddScores(const ScorePanel& p, int64_t key) {
@@ -82,14 +112,15 @@ inline void AddScores(const ScorePanel& p, int64_t key) {
   for (int k = 0; k < kK; ++k) {
     for (int v = 0; v < kV; ++v) sums[k][v] = Load(scores + k * p.stride + v * kLanes);
   }
-  for (int64_t i = 0; i < p.depth; ++i, queries += p.stride) {
-    Floats rows[kV];
-    for (int v = 0; v < kV; ++v) rows[v] = Load(queries + v * kLanes);
-    for (int k = 0; k < kK; ++k) {
-      const Floats factor = Set(keys[k * kPanelWidth + i]);
-      for (int v = 0; v < kV; ++v) sums[k][v] = Fma(factor, rows[v], sums[k][v]);
+  int64_t i = 0;
+  for (; i + kFillDepth <= p.depth; i += kFillDepth) {
+    p.fill->Continue();
+#pragma GCC unroll 8
+    for (int j = 0; j < kFillDepth; ++j, queries += p.stride) {
+      MultiplyKeys(keys + i + j, queries, sums);
     }
   }
+  for (; i < p.depth; ++i, queries += p.stride) MultiplyKeys(keys + i, queries, sums);
   for (int k = 0; k < kK; ++k) {
     for (int v = 0; v < kV; ++v) Store(scores + k * p.stride + v * kLanes, sums[k][v]);
   }
@@ -107,35 +138,54 @@ void ScoreKeys(const ScorePanel& p, int64_t key) {
   }
 }
 
+// Products of all queries with elements [first, first + width) of the keys, a panel.
+void ScorePanelOfKeys(const PanelRows& rows, const PanelTile& tile, int64_t first,
+                      ScorePanel panel) {
+  const KeyRange seen = {tile.first_key + tile.seen.low, tile.first_key + tile.seen.high};
+  panel.queries = rows.queries + first * rows.stride;
+  for (int64_t row = 0; row < rows.stride; row += 2 * kLanes) {
+    const int64_t left = rows.rows->count - row;
+    const KeyRange keys = rows.rows->Visible(row, left < 2 * kLanes ? left : 2 * kLanes, seen);
+    const int64_t key = keys.low - tile.first_key;
+    panel.end = keys.high - tile.first_key;
+    if (row + 2 * kLanes <= rows.stride) {
+      ScoreKeys<kKeysByTwo, 2>(panel, key);
+    } else {
+      ScoreKeys<kKeysByOne, 1>(panel, key);
+    }
+    panel.queries += 2 * kLanes;
+    panel.scores += 2 * kLanes;
+  }
+}
+
 // Products of all queries with the keys that are seen; 0 for keys that groups of rows do not see.
 void Score(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
            ReadAhead& ahead) {
-  float* scores = scratch.scores;
-  const int64_t depth = rows.rows->args->q.shape.dims[2];
-  const KeyRange seen = {tile.first_key + tile.seen.low, tile.first_key + tile.seen.high};
-  for (int64_t i = tile.seen.low * rows.stride; i < tile.seen.high * rows.stride; i += kLanes) {
-    Store(scores + i, ZeroFloats());
+  const int64_t depth = rows.rows->args->q.shape.dims[2], low = tile.seen.low;
+  for (int64_t i = low * rows.stride; i < tile.seen.high * rows.stride; i += kLanes) {
+    Store(scratch.scores + i, ZeroFloats());
   }
+  float *now = scratch.panels, *next = scratch.panels + kPanelFloats;
+  bool filled = false;
   for (int64_t i = 0; i < depth; i += kPanelWidth) {
     const int64_t width = depth - i < kPanelWidth ? depth - i : kPanelWidth;
-    Fill(tile.keys, tile.seen, i, width, scratch.panel);
-    for (int64_t row = 0; row < rows.stride; row += 2 * kLanes) {
-      const int64_t left = rows.rows->count - row;
-      const KeyRange keys = rows.rows->Visible(row, left < 2 * kLanes ? left : 2 * kLanes, seen);
-      const ScorePanel panel = {.keys = scratch.panel,
-                                .queries = rows.queries + i * rows.stride + row,
-                                .scores = scores + row,
-                                .stride = rows.stride,
-                                .depth = width,
-                                .end = keys.high - tile.first_key,
-                                .ahead = &ahead};
-      const int64_t first = keys.low - tile.first_key;
-      if (row + 2 * kLanes <= rows.stride) {
-        ScoreKeys<kKeysByTwo, 2>(panel, first);
-      } else {
-        ScoreKeys<kKeysByOne, 1>(panel, first);
-      }
-    }
+    if (!filled) Fill(tile.keys, tile.seen, i, width, now);
+    FillAhead fill = {.row = tile.keys.first + low * tile.keys.stride + (i + kPanelWidth) * 2,
+                      .out = next + low * kPanelWidth,
+                      .stride = tile.keys.stride};
+    filled = tile.keys.type == DType::kF16 && i + 2 * kPanelWidth <= depth;
+    if (filled) fill.keys = tile.seen.high - low;
+    ScorePanelOfKeys(rows, tile, i,
+                     {.keys = now,
+                      .scores = scratch.scores,
+                      .stride = rows.stride,
+                      .depth = width,
+                      .ahead = &ahead,
+                      .fill = &fill});
+    while (fill.keys > 0) fill.Continue();
+    float* last = now;
+    now = next;
+    next = last;
   }
 }
 
@@ -282,7 +332,7 @@ void AddValues(const PanelRows& rows, const PanelTile& tile, const PanelScratch&
   const int64_t width = block.args->out.shape.dims[2];
   for (int64_t i = 0; i < width; i += kPanelWidth) {
     const int64_t n = width - i < kPanelWidth ? width - i : kPanelWidth;
-    const PlainRows values = LoadValues(tile, block.count, i, n, scratch.panel);
+    const PlainRows values = LoadValues(tile, block.count, i, n, scratch.panels);
     ValuePanel panel = {.values = values,
                         .before = factors.before,
                         .tile = factors.tile,
