@@ -174,6 +174,35 @@ TEST_F(CornerTest, QueryThatIsNotANumberShowsAndStaysAlone) {
   for (size_t i = kWidth; i < out.size(); ++i) EXPECT_EQ(out[i], expected[i]) << i;
 }
 
+// Blocks of many rows are cut into tiles, chunks or not at all, as there is room.
+TEST_F(CornerTest, AttentionHasTheSameBitsHoweverItIsCut) {
+  constexpr int64_t kPages = 11, kHeads = 16, kKeyWidth = 96, kValueWidth = 80, kTokens = 5;
+  std::vector<float> cache = Numbers(2 * kPages * kPageTokens * kKeyWidth, 8);
+  std::vector<float> q = Numbers(kTokens * kHeads * kKeyWidth, 9);
+  std::vector<int32_t> starts = {0, 2, kTokens}, lengths = {700, 90}, pages(2 * kPages);
+  for (size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<int32_t>(pages.size() - 1 - i);
+  for (const int64_t window : {0, 300}) {
+    auto attend = [&](int64_t limit) {
+      std::vector<float> out(kTokens * kHeads * kValueWidth);
+      AttentionArgs args = {.q = F32(q, {kTokens, kHeads, kKeyWidth}),
+                            .k = F32(cache, {2 * kPages, kPageTokens, 1, kKeyWidth}),
+                            .v_from_k_offset = 16,
+                            .window = window};
+      args.batch = {.seq_start = I32(starts, {3}),
+                    .kv_len = I32(lengths, {2}),
+                    .page_table = I32(pages, {2, kPages})};
+      args.out = F32(out, {kTokens, kHeads, kValueWidth});
+      args.workspace_limit = limit;
+      Run(args);
+      return out;
+    };
+    const std::vector<float> expected = attend(int64_t{1} << 30);
+    for (const int64_t kilobytes : {80, 128, 200, 400, 800, 2000}) {
+      EXPECT_EQ(attend(kilobytes << 10), expected) << kilobytes << " KiB, window " << window;
+    }
+  }
+}
+
 TEST_F(CornerTest, CallsWithoutRowsDoNothing) {
   std::vector<float> data = Numbers(64 * 64, 7);
   std::vector<int32_t> list = {0};
