@@ -17,7 +17,7 @@ constexpr int64_t kEnoughItems = 16;     // pieces of blocks that do
 constexpr int64_t kMergeChunks = 64;     // of rows
 constexpr int64_t kLeastBlockRows = 16;  // fewer rows would decode each key too often
 constexpr int64_t kSharedRows = 32;      // whose queries one thread transposes for all
-constexpr int64_t kFewRows = 4;          // of a sequence: not worth decoding keys to panels
+constexpr int64_t kFewRows = 12;         // of a sequence: their queries would leave lanes empty
 constexpr int64_t kSlotBytes = 8 << 20;  // most bytes of partial results
 
 bool SharesKeys(const AttentionArgs& a) { return a.v_from_k_offset >= 0; }
