@@ -67,16 +67,21 @@ void Fill(const PlainRows& rows, KeyRange keys, int64_t first, int64_t n, float*
   FillWith<F32Format>(rows, keys, first, n, panel);
 }
 
-// Decodes a panel of f16 key by key, between the products with the panel before: these leave the
-// stores idle.
+// Makes a panel of f16 or f32 key by key, between the products with the panel before: these leave
+// the stores idle.
 struct FillAhead {
   const std::byte* row = nullptr;
   float* out = nullptr;
   int64_t stride = 0, keys = 0;
+  bool halves = false;  // f16
 
   void Continue() {
     if (keys == 0) return;
-    for (int64_t i = 0; i < kPanelWidth; i += kLanes) Store(out + i, F16Format::Load(row, i));
+    if (halves) {
+      for (int64_t i = 0; i < kPanelWidth; i += kLanes) Store(out + i, F16Format::Load(row, i));
+    } else {
+      for (int64_t i = 0; i < kPanelWidth; i += kLanes) Store(out + i, F32Format::Load(row, i));
+    }
     row += stride;
     out += kPanelWidth;
     --keys;
@@ -170,10 +175,13 @@ void Score(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scr
   for (int64_t i = 0; i < depth; i += kPanelWidth) {
     const int64_t width = depth - i < kPanelWidth ? depth - i : kPanelWidth;
     if (!filled) Fill(tile.keys, tile.seen, i, width, now);
-    FillAhead fill = {.row = tile.keys.first + low * tile.keys.stride + (i + kPanelWidth) * 2,
-                      .out = next + low * kPanelWidth,
-                      .stride = tile.keys.stride};
-    filled = tile.keys.type == DType::kF16 && i + 2 * kPanelWidth <= depth;
+    const bool halves = tile.keys.type == DType::kF16;
+    FillAhead fill = {
+        .row = tile.keys.first + low * tile.keys.stride + (i + kPanelWidth) * (halves ? 2 : 4),
+        .out = next + low * kPanelWidth,
+        .stride = tile.keys.stride,
+        .halves = halves};
+    filled = tile.keys.type != DType::kBF16 && i + 2 * kPanelWidth <= depth;
     if (filled) fill.keys = tile.seen.high - low;
     ScorePanelOfKeys(rows, tile, i,
                      {.keys = now,
@@ -312,7 +320,7 @@ void Blend(const ValuePanel& p, int64_t row, int64_t end) {
 // Elements [first, first + n) of the values that are seen; rows may be read up to a multiple of
 // kPad if they are few.
 PlainRows LoadValues(const PanelTile& tile, int64_t rows, int64_t first, int64_t n, float* panel) {
-  if (rows <= kFewRows && n % kPad == 0) {
+  if ((rows <= kFewRows || tile.values.type == DType::kF32) && n % kPad == 0) {
     PlainRows values = tile.values;
     const int64_t bytes = values.type == DType::kF32 ? 4 : 2;
     values.first += first * bytes;
