@@ -50,19 +50,19 @@ QueryBlock::Row QueryBlock::At(const AttentionArgs& a, const Sequence& s, int64_
   return row;
 }
 
-ChunkRange VisibleChunks(const AttentionArgs& a, const QueryBlock& block) {
+ChunkRange VisibleUnits(const AttentionArgs& a, const QueryBlock& block, int64_t unit_keys) {
   if (block.rows == 0) return {0, 0};
   // Both borders grow with the token.
   const Sequence s = GetSequence(a, block.seq);
   const int64_t low = block.At(a, s, 0).low;
   const int64_t high = block.At(a, s, block.rows - 1).high;
   if (low >= high) return {0, 0};
-  return {low / kChunkKeys, CeilDiv(high, kChunkKeys)};
+  return {low / unit_keys, CeilDiv(high, unit_keys)};
 }
 
 void Partial::Clear(int64_t rows) const {
-  std::fill_n(largest, rows, kNegativeInfinity);
-  std::fill_n(sum, rows, 0.0f);
+  std::fill_n(largest, PaddedFloats(rows), kNegativeInfinity);
+  std::fill_n(sum, PaddedFloats(rows), 0.0f);
   std::fill_n(values, rows * stride, 0.0f);
 }
 
@@ -85,6 +85,17 @@ KeyRange BlockRows::Visible(int64_t first, int64_t n, KeyRange among) const {
   }
   if (seen.low >= seen.high) return {among.low, among.low};
   return seen;
+}
+
+void BlendTile(const Partial& into, const Partial& tile, int64_t r) {
+  const float before = into.largest[r], among = tile.largest[r];
+  const float after = std::max(before, among);
+  const float base = std::max(after, std::numeric_limits<float>::lowest());
+  const float old_factor = Exp(before - base), new_factor = Exp(among - base);
+  Blend(into.values + r * into.stride, old_factor, tile.values + r * tile.stride, new_factor,
+        into.stride);
+  into.largest[r] = after;
+  into.sum[r] = __builtin_fmaf(into.sum[r], old_factor, tile.sum[r] * new_factor);
 }
 
 RunningRow EmptyRow() { return {kNegativeInfinity, 0.0f}; }

@@ -13,6 +13,11 @@ inline constexpr int64_t kTileKeys = 32;    // keys in registers and the first c
 inline constexpr int64_t kBlockRows = 64;   // most query rows that share a tile
 inline constexpr int64_t kPad = 16;         // rows of floats in scratch are padded to this
 
+// Blocks of many rows decode their keys and values panel by panel: kPanelWidth elements of each key
+// of a tile.
+inline constexpr int64_t kPanelKeys = 64;
+inline constexpr int64_t kPanelWidth = 64;
+
 inline int64_t PaddedFloats(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 // Run-time view of the sequences.
@@ -42,23 +47,27 @@ struct QueryBlock {
   Row At(const AttentionArgs& args, const Sequence& sequence, int64_t r) const;
 };
 
-// The chunks that some row of the block sees, [first, last).
+// Chunks or other units of keys, [first, last).
 struct ChunkRange {
   int64_t first, last;
   int64_t size() const { return last - first; }
 };
-ChunkRange VisibleChunks(const AttentionArgs& args, const QueryBlock& block);
+// The units that some row of the block sees.
+ChunkRange VisibleUnits(const AttentionArgs& args, const QueryBlock& block, int64_t unit_keys);
 
 // Softmax state of rows: largest score, sum of exp(score - largest), sum of exp(...) v.
 struct Partial {
-  float* largest;  // [rows]
-  float* sum;      // [rows]
+  float* largest;  // [rows], padded
+  float* sum;      // [rows], padded
   float* values;   // [rows, stride]
   int64_t stride;
 
-  static int64_t Floats(int64_t rows, int64_t stride) { return rows * (stride + 2); }
+  static int64_t Floats(int64_t rows, int64_t stride) {
+    return rows * stride + 2 * PaddedFloats(rows);
+  }
   static Partial At(float* data, int64_t rows, int64_t stride) {
-    return {data, data + rows, data + 2 * rows, stride};
+    const int64_t padded = PaddedFloats(rows);
+    return {data, data + padded, data + 2 * padded, stride};
   }
   void Clear(int64_t rows) const;
 };
@@ -66,8 +75,7 @@ struct Partial {
 // Keys [first_key, first_key + count). Those that no row sees may be anything.
 struct KeyTile {
   int64_t first_key, count;
-  PlainRows keys;  // [count, Dk]; transposed: f32 [Dk, kTileKeys]
-  bool transposed;
+  PlainRows keys;    // [count, Dk]
   PlainRows values;  // [count, Dv]; rows may be read up to a multiple of kPad
 };
 
@@ -86,6 +94,41 @@ struct BlockRows {
 // Adds a tile to the state; see InstructionSet. `scores` has room for [rows, kTileKeys].
 using AddTileFn = void(const BlockRows& rows, const KeyTile& tile, float* scores,
                        const Partial& partial);
+
+// A block with its queries as lanes: [Dk, stride], stride >= the number of rows.
+struct PanelRows {
+  const BlockRows* rows;
+  const float* queries;
+  int64_t stride;
+};
+
+// Rows of a cache that will be read soon.
+struct NextRows {
+  const std::byte* first = nullptr;
+  int64_t stride = 0, bytes = 0, rows = 0;
+};
+
+// Keys [first_key + seen.low, first_key + seen.high), which some row sees, of the keys from
+// first_key on. Rows of values may be read up to a multiple of kPad.
+struct PanelTile {
+  int64_t first_key;
+  KeyRange seen;
+  PlainRows keys, values;
+  bool first;  // there is no state before
+  NextRows next;
+};
+
+struct PanelScratch {
+  float* panels;  // [2, kPanelKeys, kPanelWidth]
+  float* scores;  // [kPanelKeys, stride]
+};
+
+// Blends the state of a tile with that of the tiles before.
+using AddPanelTileFn = void(const PanelRows& rows, const PanelTile& tile,
+                            const PanelScratch& scratch, const Partial& partial);
+
+// Blends row `r` of the state of a tile into that of the tiles before, as AddPanelTile does.
+void BlendTile(const Partial& into, const Partial& tile, int64_t r);
 
 // The state of one row that chunks are merged into, in order; its values are the row of `out`.
 struct RunningRow {

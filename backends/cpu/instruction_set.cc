@@ -13,18 +13,24 @@ ProductFn* FindBlockProduct(DType type, WeightLayout layout);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
+TransposeFn Transpose;
+AddPanelTileFn AddPanelTile;
 }  // namespace avx2
 namespace avx512 {
 ProductFn* FindBlockProduct(DType type, WeightLayout layout);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
+TransposeFn Transpose;
+AddPanelTileFn AddPanelTile;
 }  // namespace avx512
 namespace amx {
 ProductFn* FindBlockProduct(DType type, WeightLayout layout);
 ProductFn* FindPlainProduct(DType type);
 MultiplyFn Multiply;
 AddTileFn AddTile;
+TransposeFn Transpose;
+AddPanelTileFn AddPanelTile;
 }  // namespace amx
 
 namespace {
@@ -67,11 +73,12 @@ bool HasAmx() {
 
 constexpr InstructionSet kSets[] = {
     {"avx2", "AVX2", &HasAvx2, &avx2::FindBlockProduct, &avx2::FindPlainProduct, &avx2::Multiply,
-     &avx2::AddTile},
+     &avx2::AddTile, &avx2::Transpose, &avx2::AddPanelTile},
     {"avx512", "AVX-512 with VNNI", &HasAvx512, &avx512::FindBlockProduct,
-     &avx512::FindPlainProduct, &avx512::Multiply, &avx512::AddTile},
+     &avx512::FindPlainProduct, &avx512::Multiply, &avx512::AddTile, &avx512::Transpose,
+     &avx512::AddPanelTile},
     {"amx", "AVX-512 with VNNI, AMX", &HasAmx, &amx::FindBlockProduct, &amx::FindPlainProduct,
-     &amx::Multiply, &amx::AddTile},
+     &amx::Multiply, &amx::AddTile, &amx::Transpose, &amx::AddPanelTile},
 };
 
 }  // namespace

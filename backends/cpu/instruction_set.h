@@ -20,6 +20,8 @@ struct InstructionSet {
   ProductFn* (*find_plain_product)(DType type);
   MultiplyFn* multiply;
   AddTileFn* add_tile;
+  TransposeFn* transpose;
+  AddPanelTileFn* add_panel_tile;
 
   // For every type but i32.
   ProductFn* FindProduct(DType type, WeightLayout layout = WeightLayout::kRows) const {

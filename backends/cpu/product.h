@@ -45,6 +45,16 @@ struct Multiplication {
 };
 using MultiplyFn = void(const Multiplication& m);
 
+// out[i][r] = row r [i], of f32 rows; `out` has `count` lanes rounded up to a multiple of at least
+// `multiple`, the last ones of any content.
+struct Transposition {
+  const std::byte* const* rows = nullptr;
+  int64_t count = 0, width = 0;
+  int64_t multiple = 1;
+  float* out = nullptr;
+};
+using TransposeFn = int64_t(const Transposition& t);  // gives the number of lanes
+
 inline constexpr int64_t kTileColumns = 128;
 inline constexpr int64_t kTileRows = 32;  // a tile of a multiple of this wastes nothing
 

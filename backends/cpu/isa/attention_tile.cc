@@ -13,22 +13,6 @@ constexpr int64_t kRows = 8;  // that are looked at together for the keys that t
 // Products of all queries with the keys, [rows][kTileKeys].
 void Score(const BlockRows& rows, const KeyTile& tile, float* scores) {
   const int64_t depth = rows.args->q.shape.dims[2];
-  if (tile.transposed) {
-    const float* queries[kBlockRows];
-    for (int64_t r = 0; r < rows.count; ++r) {
-      queries[r] = reinterpret_cast<const float*>(rows.queries[r]);
-    }
-    for (int64_t i = 0; i < rows.count * kKeyVectors; ++i) {
-      Store(scores + i * kLanes, ZeroFloats());
-    }
-    return Multiply({.a = queries,
-                     .b = tile.keys,
-                     .depth = depth,
-                     .out = scores,
-                     .out_stride = kTileKeys,
-                     .rows = rows.count,
-                     .width = kTileKeys});
-  }
   float* out[kBlockRows];
   for (int64_t r = 0; r < rows.count; ++r) out[r] = scores + r * kTileKeys;
   FindPlainProduct(tile.keys.type)({.weights = tile.keys.first,

@@ -10,5 +10,7 @@ ProductFn* FindBlockProduct(DType type, WeightLayout layout);  // null if the ty
 ProductFn* FindPlainProduct(DType type);                       // null if it has, and for i32
 MultiplyFn Multiply;
 AddTileFn AddTile;
+TransposeFn Transpose;
+AddPanelTileFn AddPanelTile;
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

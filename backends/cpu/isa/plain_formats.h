@@ -6,6 +6,9 @@
 
 namespace tandem::cpu::TANDEM_CPU_ISA {
 
+// How many sums to keep in registers where there are too few rows left for `n`.
+constexpr int Fewer(int n) { return n == 6 ? 4 : n / 2; }
+
 struct F32Format {
   static Floats Load(const std::byte* row, int64_t i) {
     return TANDEM_CPU_ISA::Load(reinterpret_cast<const float*>(row) + i);

@@ -149,29 +149,61 @@ INSTANTIATE_TEST_SUITE_P(Types, LinearCorner,
                                          DType::kQ3_K, DType::kQ4_K, DType::kQ6_K, DType::kIQ4_XS),
                          [](const auto& info) { return std::string(DTypeName(info.param)); });
 
-// Attention of sequences of one token to 40 keys each, two heads of 32 elements.
+// Attention of sequences of one token to 40 keys each, few or many heads of 32 elements to a key
+// head.
 TEST_F(CornerTest, QueryThatIsNotANumberShowsAndStaysAlone) {
-  constexpr int64_t kKeys = 40, kHeads = 2, kWidth = 32;
-  std::vector<float> cache = Numbers(2 * kPageTokens * kHeads * kWidth, 5);
+  constexpr int64_t kKeys = 40, kKeyHeads = 2, kWidth = 32;
+  std::vector<float> cache = Numbers(2 * kPageTokens * kKeyHeads * kWidth, 5);
   std::vector<int32_t> starts = {0, 1, 2}, lengths = {kKeys, kKeys}, pages = {0, 1};
-  auto attend = [&](std::vector<float> q) {
-    std::vector<float> out(q.size());
-    AttentionArgs args = {.q = F32(q, {2, kHeads, kWidth}),
-                          .k = F32(cache, {2, kPageTokens, kHeads, kWidth}),
-                          .v_from_k_offset = 0};
-    args.batch = {.seq_start = I32(starts, {3}),
-                  .kv_len = I32(lengths, {2}),
-                  .page_table = I32(pages, {2, 1})};
-    args.out = F32(out, {2, kHeads, kWidth});
-    Run(args);
-    return out;
-  };
-  std::vector<float> q = Numbers(2 * kHeads * kWidth, 6);
-  std::vector<float> expected = attend(q);
-  q[3] = kNaN;
-  const std::vector<float> out = attend(q);
-  for (int64_t i = 0; i < kWidth; ++i) EXPECT_TRUE(std::isnan(out[i])) << i;
-  for (size_t i = kWidth; i < out.size(); ++i) EXPECT_EQ(out[i], expected[i]) << i;
+  for (const int64_t heads : {2, 40}) {
+    auto attend = [&](std::vector<float> q) {
+      std::vector<float> out(q.size());
+      AttentionArgs args = {.q = F32(q, {2, heads, kWidth}),
+                            .k = F32(cache, {2, kPageTokens, kKeyHeads, kWidth}),
+                            .v_from_k_offset = 0};
+      args.batch = {.seq_start = I32(starts, {3}),
+                    .kv_len = I32(lengths, {2}),
+                    .page_table = I32(pages, {2, 1})};
+      args.out = F32(out, {2, heads, kWidth});
+      Run(args);
+      return out;
+    };
+    std::vector<float> q = Numbers(2 * heads * kWidth, 6);
+    std::vector<float> expected = attend(q);
+    q[3] = kNaN;
+    const std::vector<float> out = attend(q);
+    for (int64_t i = 0; i < kWidth; ++i) EXPECT_TRUE(std::isnan(out[i])) << i;
+    for (size_t i = kWidth; i < out.size(); ++i) EXPECT_EQ(out[i], expected[i]) << i;
+  }
+}
+
+// Blocks of many rows are cut into tiles, chunks or not at all, as there is room.
+TEST_F(CornerTest, AttentionHasTheSameBitsHoweverItIsCut) {
+  constexpr int64_t kPages = 11, kHeads = 16, kKeyWidth = 96, kValueWidth = 80, kTokens = 5;
+  std::vector<float> cache = Numbers(2 * kPages * kPageTokens * kKeyWidth, 8);
+  std::vector<float> q = Numbers(kTokens * kHeads * kKeyWidth, 9);
+  std::vector<int32_t> starts = {0, 2, kTokens}, lengths = {700, 90}, pages(2 * kPages);
+  for (size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<int32_t>(pages.size() - 1 - i);
+  for (const int64_t window : {0, 300}) {
+    auto attend = [&](int64_t limit) {
+      std::vector<float> out(kTokens * kHeads * kValueWidth);
+      AttentionArgs args = {.q = F32(q, {kTokens, kHeads, kKeyWidth}),
+                            .k = F32(cache, {2 * kPages, kPageTokens, 1, kKeyWidth}),
+                            .v_from_k_offset = 16,
+                            .window = window};
+      args.batch = {.seq_start = I32(starts, {3}),
+                    .kv_len = I32(lengths, {2}),
+                    .page_table = I32(pages, {2, kPages})};
+      args.out = F32(out, {kTokens, kHeads, kValueWidth});
+      args.workspace_limit = limit;
+      Run(args);
+      return out;
+    };
+    const std::vector<float> expected = attend(int64_t{1} << 30);
+    for (const int64_t kilobytes : {80, 128, 200, 400, 800, 2000}) {
+      EXPECT_EQ(attend(kilobytes << 10), expected) << kilobytes << " KiB, window " << window;
+    }
+  }
 }
 
 TEST_F(CornerTest, CallsWithoutRowsDoNothing) {
