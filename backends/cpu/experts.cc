@@ -151,7 +151,7 @@ struct Experts {
 
 // Products of `rows` rows of one matrix with the tokens of a block, [count][kRows].
 void Project(const Experts& p, const TensorView& w, ProductFn* product, const Block& block,
-             int64_t row, float* to) {
+             int64_t row, const std::byte* next, float* to) {
   const Layout& l = p.layout;
   const std::byte* columns[kTileColumns];
   float* out[kTileColumns];
@@ -166,19 +166,14 @@ void Project(const Experts& p, const TensorView& w, ProductFn* product, const Bl
            .in = l.embed,
            .columns = columns,
            .out = out,
-           .count = block.count});
+           .count = block.count,
+           .next = next});
 }
 
-// kRows rows of gate and up for a block of places: hidden = silu(gate) * up.
-void RunHidden(const Experts& p, int64_t item) {
+// hidden = silu(gate) * up for kRows rows of a block of places, [count][kRows] each.
+void StoreHidden(const Experts& p, const Block& block, int64_t row, float* gate, float* up) {
   const Layout& l = p.layout;
-  const int64_t row_blocks = l.row_blocks();
-  const Block block = FindBlock(l, item / row_blocks);
-  const int64_t row = item % row_blocks * kRows;
   const int64_t rows = std::min(kRows, l.hidden - row);
-  alignas(32) float gate[kTileColumns * kRows], up[kTileColumns * kRows];
-  Project(p, p.args.gate, p.gate, block, row, gate);
-  Project(p, p.args.up, p.up, block, row, up);
   for (int64_t c = 0; c < block.count; ++c) {
     float* g = gate + c * kRows;
     for (int64_t i = rows; i < kRows; ++i) g[i] = up[c * kRows + i] = 0.0f;
@@ -191,6 +186,37 @@ void RunHidden(const Experts& p, int64_t item) {
     } else {
       std::memcpy(to + 4 * row, g, static_cast<size_t>(rows) * sizeof(float));
     }
+  }
+}
+
+// `n` times kRows rows of gate, then as many of up: one matrix after the other is read in longer
+// pieces. n * block.count is at most kTileColumns.
+void ComputeHidden(const Experts& p, const Block& block, int64_t row_block, int64_t n) {
+  alignas(32) float gate[kTileColumns * kRows], up[kTileColumns * kRows];
+  const auto row = [row_block](int64_t i) { return (row_block + i) * kRows; };
+  const int64_t step = block.count * kRows;
+  const std::byte* first_of_up = p.args.up.row(block.expert, row(0));
+  const std::byte* next_of_gate = p.args.gate.row(block.expert, row(n));
+  for (int64_t i = 0; i < n; ++i) {
+    const std::byte* next = i + 1 < n ? nullptr : first_of_up;
+    Project(p, p.args.gate, p.gate, block, row(i), next, gate + i * step);
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const std::byte* next = i + 1 < n ? nullptr : next_of_gate;
+    Project(p, p.args.up, p.up, block, row(i), next, up + i * step);
+  }
+  for (int64_t i = 0; i < n; ++i) StoreHidden(p, block, row(i), gate + i * step, up + i * step);
+}
+
+// An item is kRows rows of gate and up for a block of places.
+void RunHidden(const Experts& p, int64_t begin, int64_t end) {
+  const int64_t row_blocks = p.layout.row_blocks();
+  while (begin < end) {
+    const Block block = FindBlock(p.layout, begin / row_blocks);
+    const int64_t row_block = begin % row_blocks;
+    const int64_t n = std::min({end - begin, row_blocks - row_block, kTileColumns / block.count});
+    ComputeHidden(p, block, row_block, n);
+    begin += n;
   }
 }
 
@@ -212,7 +238,8 @@ void AddResults(const Experts& p, const Block& block, int64_t row, int64_t rows,
 }
 
 // Up to kRows elements of the tokens of a block.
-void AddBlock(const Experts& p, const Block& block, int64_t row, int64_t rows) {
+void AddBlock(const Experts& p, const Block& block, int64_t row, int64_t rows,
+              const std::byte* next) {
   const Layout& l = p.layout;
   alignas(32) float results[kTileColumns * kRows];
   const std::byte* columns[kTileColumns];
@@ -227,7 +254,8 @@ void AddBlock(const Experts& p, const Block& block, int64_t row, int64_t rows) {
           .in = l.hidden,
           .columns = columns,
           .out = out,
-          .count = block.count});
+          .count = block.count,
+          .next = next});
   AddResults(p, block, row, rows, results);
 }
 
@@ -241,14 +269,22 @@ int64_t FirstPlace(const Layout& l, int64_t expert, int64_t part, int64_t live) 
          l.sorted.choice;
 }
 
-// down_rows elements of a part of the tokens: the experts one after the other, so that nobody else
-// adds to them.
-void RunDown(const Experts& p, int64_t item) {
+// Rows [first, last) of the next expert that was chosen, or what follows them in the first one.
+const std::byte* NextOfDown(const Experts& p, int64_t expert, int64_t first, int64_t last) {
+  const int32_t* start = p.layout.sorted.start;
+  for (int64_t step = 1; step <= p.layout.experts; ++step) {
+    const int64_t e = (expert + step) % p.layout.experts;
+    if (start[e] == start[e + 1]) continue;
+    return p.args.down.row(e, e > expert ? first : std::min(last, p.layout.embed - 1));
+  }
+  return nullptr;
+}
+
+// Elements [first, last) of a part of the tokens: the experts one after the other, so that nobody
+// else adds to them.
+void AddRows(const Experts& p, int64_t first, int64_t last, int64_t part) {
   const Layout& l = p.layout;
-  if (item == 0) p.next.Clear();  // so that no thread fetches them before the next step chooses
-  const int64_t first = item / l.down_parts * l.down_rows;
-  const int64_t last = std::min(first + l.down_rows, l.embed);
-  const int64_t part = item % l.down_parts, live = LiveRows(p.args.live_rows, l.tokens);
+  const int64_t live = LiveRows(p.args.live_rows, l.tokens);
   const int64_t begin = live * part / l.down_parts, end = live * (part + 1) / l.down_parts;
   for (int64_t t = begin; t < end; ++t) {
     std::fill(p.args.out.row<float>(t) + first, p.args.out.row<float>(t) + last, 0.0f);
@@ -259,9 +295,24 @@ void RunDown(const Experts& p, int64_t item) {
     for (int64_t place = FirstPlace(l, e, part, live); place < last_place; place += kTileColumns) {
       const Block block = {e, place, std::min(kTileColumns, last_place - place)};
       for (int64_t row = first; row < last; row += kRows) {
-        AddBlock(p, block, row, std::min(kRows, last - row));
+        const bool is_last = row + kRows >= last;
+        AddBlock(p, block, row, std::min(kRows, last - row),
+                 is_last ? NextOfDown(p, e, first, last) : nullptr);
       }
     }
+  }
+}
+
+// An item is down_rows elements of a part of the tokens. Those that follow each other are computed
+// together where the tokens are not parted.
+void RunDown(const Experts& p, int64_t begin, int64_t end) {
+  const Layout& l = p.layout;
+  if (begin == 0) p.next.Clear();  // so that no thread fetches them before the next step chooses
+  const int64_t step = l.down_parts == 1 && l.tokens <= kFewTokens ? end - begin : 1;
+  for (int64_t item = begin; item < end; item += step) {
+    const int64_t first = item / l.down_parts * l.down_rows;
+    const int64_t last = std::min(first + step * l.down_rows, l.embed);
+    AddRows(p, first, last, item % l.down_parts);
   }
 }
 
@@ -295,7 +346,10 @@ Phase HiddenPhase(const std::shared_ptr<const Experts>& plan) {
   const auto chunks = static_cast<int>(std::clamp<int64_t>(most, 1, ChunksFor(2 * l.Work())));
   Phase phase = ItemPhase(
       chunks, [plan] { return plan->layout.blocks() * plan->layout.row_blocks(); },
-      [plan](int64_t item) { RunHidden(*plan, item); });
+      [plan](int64_t item) { RunHidden(*plan, item, item + 1); });
+  phase.run_several = SeveralOf(
+      chunks, [plan] { return plan->layout.blocks() * plan->layout.row_blocks(); },
+      [plan](int64_t begin, int64_t end) { RunHidden(*plan, begin, end); });
   const TensorView &gate = plan->args.gate, &up = plan->args.up;
   phase.work = CostOf(2 * l.Work(), l.most_blocks * (gate.strides[0] + up.strides[0])) / chunks;
   if (l.tokens <= kFewTokens && chunks == most) {
@@ -311,7 +365,10 @@ Phase DownPhase(const std::shared_ptr<const Experts>& plan) {
   const auto chunks = static_cast<int>(std::clamp<int64_t>(items, 1, ChunksFor(l.Work())));
   Phase phase = ItemPhase(
       chunks, [plan] { return plan->layout.down_items(); },
-      [plan](int64_t item) { RunDown(*plan, item); });
+      [plan](int64_t item) { RunDown(*plan, item, item + 1); });
+  phase.run_several = SeveralOf(
+      chunks, [plan] { return plan->layout.down_items(); },
+      [plan](int64_t begin, int64_t end) { RunDown(*plan, begin, end); });
   phase.work = CostOf(l.Work(), l.most_blocks * plan->args.down.strides[0]) / chunks;
   if (l.tokens <= kFewTokens && chunks == items) {
     phase.reads = [plan](int chunk, int part) { return DownReads(*plan, chunk, part); };

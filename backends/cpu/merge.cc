@@ -39,6 +39,14 @@ struct Together {
     const auto [phase, first] = Find(ends, chunk);
     phase->run(chunk - first);
   }
+  void RunSeveral(int chunk, int count) const {
+    for (const int end = chunk + count; chunk < end;) {
+      const auto [phase, first] = Find(ends, chunk);
+      const int last = std::min(end, ends[phase - phases.data()]);
+      RunChunks(*phase, chunk - first, last - chunk);
+      chunk = last;
+    }
+  }
   Stretch Reads(int chunk, int part) const {
     const auto [phase, first] = Find(most, chunk);
     return phase->reads ? phase->reads(chunk - first, part) : Stretch();
@@ -75,6 +83,7 @@ Phase Merge(std::vector<Phase> phases) {
   const auto together = std::make_shared<Together>(std::move(phases));
   merged.begin = [together] { return together->Begin(); };
   merged.run = [together](int chunk) { together->Run(chunk); };
+  merged.run_several = [together](int first, int count) { together->RunSeveral(first, count); };
   if (reads) merged.reads = [together](int chunk, int p) { return together->Reads(chunk, p); };
   return merged;
 }

@@ -30,6 +30,10 @@ struct Phase {
   int back = 0;                  // how many phases to go back
   int64_t work = 1;              // of a chunk; see AlikeChunks
 
+  // Optional: the chunks [first, first + count) that a thread has claimed together, where that
+  // reads longer pieces of memory than one chunk after the other. The results are the same.
+  std::function<void(int first, int count)> run_several = {};
+
   // Where the chunks are not alike, what they are, in order; else empty.
   std::vector<AlikeChunks> kinds = {};
 
@@ -39,6 +43,11 @@ struct Phase {
   // known yet is left out.
   std::function<Stretch(int chunk, int part)> reads = {};
 };
+
+inline void RunChunks(const Phase& phase, int first, int count) {
+  if (phase.run_several) return phase.run_several(first, count);
+  for (int i = 0; i < count; ++i) phase.run(first + i);
+}
 
 inline int64_t TotalWork(const Phase& phase) {
   int64_t work = phase.kinds.empty() ? phase.chunks * phase.work : 0;

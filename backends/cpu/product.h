@@ -17,6 +17,9 @@ struct ProductTile {
   const std::byte* const* columns = nullptr;  // f32 rows; for block types: see activations.h
   float* const* out = nullptr;
   int64_t count = 0;  // columns, at most kTileColumns
+  // The weights that this thread is likely to use next, if they do not follow these: the first of
+  // them are fetched while the last of these are used.
+  const std::byte* next = nullptr;
 };
 
 // An element of the result does not depend on what else is in the tile.

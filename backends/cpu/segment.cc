@@ -75,7 +75,7 @@ bool Segment::Help(int slot) {
     // The claim keeps the phase open, so this is its index.
     const int current = current_.load(std::memory_order_relaxed);
     const Phase& phase = phases_[current];
-    for (int i = 0; i < claimed.count; ++i) phase.run(claimed.first + i);
+    RunChunks(phase, claimed.first, claimed.count);
     // Releases what the chunks wrote; the last one acquires what all have written, tag_ included.
     if (left_.fetch_sub(claimed.count, std::memory_order_acq_rel) != claimed.count) continue;
     OpenFrom(phase.again && phase.again() ? current - phase.back : current + 1);

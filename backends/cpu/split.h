@@ -53,6 +53,16 @@ Phase ItemPhase(int chunks, Items items, Run run) {
   return phase;
 }
 
+// For Phase::run_several of an ItemPhase; run(begin, end) does these items.
+template <typename Items, typename Run>
+std::function<void(int, int)> SeveralOf(int chunks, Items items, Run run) {
+  return [chunks, items, run](int first, int count) {
+    const int64_t all = items();
+    const int64_t parts = std::min<int64_t>(all, chunks);
+    run(first * all / parts, (first + count) * all / parts);
+  };
+}
+
 // For Phase::reads of an ItemPhase of `most` items at most; reads(item) is a stretch.
 template <typename Reads>
 std::function<Stretch(int, int)> ReadsOf(int chunks, int64_t most, Reads reads) {

@@ -129,7 +129,11 @@ class PanelReader {
  public:
   static constexpr int64_t kStep = kPanelRows;
 
-  explicit PanelReader(const ProductTile& tile) : tile_(tile), blocks_(tile.in / Format::kBlock) {}
+  explicit PanelReader(const ProductTile& tile)
+      : tile_(tile),
+        blocks_(tile.in / Format::kBlock),
+        end_(tile.weights + tile.rows * tile.stride),
+        next_(tile.next != nullptr ? tile.next : end_) {}
 
   InterleavedSpan<Format> Read(int64_t row, int64_t span, int, int64_t) {
     const int64_t lane = row % kPanelRows;
@@ -139,7 +143,10 @@ class PanelReader {
     const std::byte* words =
         heads + Least(kPanelBlocks, blocks_ - first) * kHeadBytes + (block - first) * kWordBytes;
     heads += (block - first) * kHeadBytes;
-    if (lane == 0) Prefetch(words + kAhead, kBlocks * (kHeadBytes + kWordBytes));
+    if (lane == 0) {
+      const std::byte* ahead = words + kAhead;
+      Prefetch(ahead < end_ ? ahead : next_ + (ahead - end_), kBlocks * (kHeadBytes + kWordBytes));
+    }
     return {heads + lane * HeadOf(Format::kType).bytes, words + lane * 4};
   }
 
@@ -152,6 +159,8 @@ class PanelReader {
 
   const ProductTile& tile_;
   const int64_t blocks_;  // of a row
+  const std::byte* end_;
+  const std::byte* next_;
 };
 
 // Up to kTileRows rows from `first_row`; with few columns Reader::kStep.
