@@ -67,8 +67,8 @@ constexpr int64_t kLeastTokens = 6;  // for fewer columns tiles do not pay
 // 16 columns as tiles want them: at equal distances. Where they are not, or are fewer, they are
 // copied; those that are missing stay as they are and their results are not used.
 struct TokenCopies {
-  ActivationSpan spans[kTokens] = {};
-  SpanFactors factors[kTokens] = {};
+  ActivationSpan spans[kTokens];
+  SpanFactors factors[kTokens];
 
   Tokens Gather(const std::byte* const* columns, int count, int64_t span) {
     auto at = [&](int c) { return reinterpret_cast<const ActivationSpan*>(columns[c]) + span; };
@@ -168,7 +168,11 @@ template <typename Format, typename Reader>
 class Tile {
  public:
   Tile(const ProductTile& tile, int64_t first_row, int64_t rows)
-      : tile_(tile), first_row_(first_row), panels_((rows + kLanes - 1) / kLanes), reader_(tile) {}
+      : tile_(tile), first_row_(first_row), panels_((rows + kLanes - 1) / kLanes), reader_(tile) {
+#ifdef __AMX_INT8__
+    if (tile.count >= kLeastTokens) tokens_ = {};
+#endif
+  }
 
   void Run() {
     for (int64_t i = 0; i < panels_ * tile_.count; ++i) Store(sums_ + i * kLanes, ZeroFloats());
