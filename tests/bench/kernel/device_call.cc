@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backends/cpu/cpu_device.h"
+#include "backends/device/layout.h"
 #include "runtime/random_blocks.h"
 
 namespace tandem::cpu {
@@ -37,6 +38,14 @@ TensorView DeviceCall::Random(DType dtype, const Shape& shape, double deviation)
   const auto bytes = static_cast<size_t>(ContiguousBytes(dtype, shape));
   RandomBlocks({.dtype = dtype, .deviation = deviation, .key = buffers_.size()})
       .Fill(0, {view.row(), bytes});
+  return view;
+}
+
+TensorView DeviceCall::Weight(DType dtype, const Shape& shape, double deviation) {
+  TensorView view = Random(dtype, shape, deviation);
+  if (!status_.ok() || !CanInterleave(view)) return view;
+  InterleaveInPlace(dtype, RowBytes(dtype, shape.back()), shape.rows(), view.row());
+  view.layout = WeightLayout::kInterleaved;
   return view;
 }
 

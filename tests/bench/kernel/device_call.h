@@ -18,6 +18,8 @@ class DeviceCall {
 
   // Tensors, of random numbers with this deviation, or of these numbers.
   TensorView Random(DType dtype, const Shape& shape, double deviation);
+  // The same for a weight, in the layout that the CPU device wants.
+  TensorView Weight(DType dtype, const Shape& shape, double deviation);
   TensorView I32(const Shape& shape, std::span<const int32_t> numbers);
   TensorView F32(const Shape& shape) { return Allocate(DType::kF32, shape); }
   TensorView Allocate(DType dtype, const Shape& shape);

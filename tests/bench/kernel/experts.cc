@@ -20,9 +20,9 @@ class ExpertsCall {
     const ExpertsArgs args = {.x = call_.Random(DType::kF32, {tokens, kEmbed}, 1.0),
                               .ids = ids_,
                               .weights = call_.Random(DType::kF32, {tokens, kUsed}, 0.2),
-                              .gate = call_.Random(type, in, 0.02),
-                              .up = call_.Random(type, in, 0.02),
-                              .down = call_.Random(type, out, 0.02),
+                              .gate = call_.Weight(type, in, 0.02),
+                              .up = call_.Weight(type, in, 0.02),
+                              .down = call_.Weight(type, out, 0.02),
                               .out = call_.F32({tokens, kEmbed})};
     if (call_.status().ok()) Turn();
     call_.Prepare(args);
