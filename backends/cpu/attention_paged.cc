@@ -17,19 +17,15 @@ constexpr int64_t kEnoughItems = 16;     // pieces of blocks that do
 constexpr int64_t kMergeChunks = 64;     // of rows
 constexpr int64_t kLeastBlockRows = 16;  // fewer rows would decode each key too often
 constexpr int64_t kSharedRows = 32;      // whose queries one thread transposes for all
-constexpr int64_t kFewRows = 12;         // of a sequence: their queries would leave lanes empty
+constexpr int64_t kFewRows = 12;         // heads of a key: their queries would leave lanes empty
 constexpr int64_t kSlotBytes = 8 << 20;  // most bytes of partial results
 
 bool SharesKeys(const AttentionArgs& a) { return a.v_from_k_offset >= 0; }
 
 int64_t HeadsPerKey(const AttentionArgs& a) { return a.q.dim(1) / a.k.dim(2); }
 
-// Whether a block of any sequence can be that large: chosen by shapes.
-bool MayUsePanels(const AttentionArgs& a) { return a.q.dim(0) * HeadsPerKey(a) > kFewRows; }
-// Chosen by the sequence, so that its result does not depend on how it is cut.
-bool UsesPanels(const AttentionArgs& a, int64_t seq) {
-  return GetSequence(a, seq).tokens * HeadsPerKey(a) > kFewRows;
-}
+// By the heads alone, so that a token gets the same bits in a prompt and in a step of its own.
+bool UsesPanels(const AttentionArgs& a) { return HeadsPerKey(a) > kFewRows; }
 
 // Rows of a cache that can be used where they are: plain numbers, and no reading beyond the last
 // one.
@@ -43,7 +39,7 @@ struct Lane {
   float *queries, *keys, *values, *panels, *scores, *partial;
 
   Lane(const AttentionArgs& a, int64_t block_rows, Carver& carver) {
-    const bool uses_panels = MayUsePanels(a);
+    const bool uses_panels = UsesPanels(a);
     const int64_t width = PaddedFloats(a.out.dim(2));
     const int64_t tile_keys = uses_panels ? kPanelKeys : kTileKeys;
     const int64_t score_rows = uses_panels ? PaddedFloats(block_rows) : block_rows;
@@ -93,7 +89,7 @@ struct Run {
 };
 
 int64_t SharedQueryFloats(const AttentionArgs& a) {
-  return MayUsePanels(a) ? kSharedRows * a.q.dim(2) : 0;
+  return UsesPanels(a) ? kSharedRows * a.q.dim(2) : 0;
 }
 
 struct Parts {
@@ -184,7 +180,7 @@ bool SplitBlocks(const PagedPlan& p, const Cut& cut) {
     SplitBlock& split = run.split_blocks[b];
     split.block = FindQueryBlock(p, b);
     split.first_item = run.items;
-    split.unit_keys = cut.tiles && UsesPanels(p.args, split.block.seq) ? kPanelKeys : kChunkKeys;
+    split.unit_keys = cut.tiles && UsesPanels(p.args) ? kPanelKeys : kChunkKeys;
     split.units = VisibleUnits(p.args, split.block, split.unit_keys);
     run.items += split.units.size();
     run.rows += split.block.rows;
@@ -205,7 +201,7 @@ int64_t ShareQueries(const PagedPlan& p) {
   const Run& run = p.run();
   if (!run.split || run.blocks > 1 || run.rows > kSharedRows) return 0;
   const QueryBlock& block = run.split_blocks[0].block;
-  if (!UsesPanels(p.args, block.seq)) return 0;
+  if (!UsesPanels(p.args)) return 0;
   return TransposeQueries(p, BlockRows(p.args, block), p.parts.queries);
 }
 
@@ -293,7 +289,7 @@ struct Work {
       : block(b),
         rows(p.args, b),
         keys(GetSequence(p.args, b.seq).keys),
-        uses_panels(UsesPanels(p.args, b.seq)),
+        uses_panels(UsesPanels(p.args)),
         queries(p.parts.queries),
         stride(p.run().shared_stride) {
     if (!uses_panels || stride > 0) return;
@@ -437,7 +433,7 @@ void MergeRows(const PagedPlan& p, int64_t chunk) {
 
 PagedLayout::PagedLayout(const AttentionArgs& a) {
   const int64_t group = HeadsPerKey(a);
-  const int64_t unit_keys = MayUsePanels(a) ? kPanelKeys : kChunkKeys;
+  const int64_t unit_keys = UsesPanels(a) ? kPanelKeys : kChunkKeys;
   const int64_t units = CeilDiv(a.batch.page_table.dim(1) * kPageTokens, unit_keys);
   least_bytes = AlignUp(sizeof(Run)) + LaneBytes(a, 1);
   // The largest blocks that leave room for several lanes, else those that fit at all.
