@@ -34,7 +34,7 @@ struct Part {
   WeightLayout layout;
 };
 
-// Whole panels of interleaved weights.
+// Bytes that are copied at a time; of interleaved weights whole panels.
 int64_t PartBytes(WeightLayout layout, int64_t row_bytes) {
   if (layout == WeightLayout::kRows) return kPartBytes;
   const int64_t panel = kPanelRows * row_bytes;

@@ -26,7 +26,7 @@ double PlanCost(const Plan& plan, int64_t keys) {
 
 constexpr int64_t kStagingBytes = int64_t{8} << 20;
 
-// Rows [first, first + rows) of a part of a weight, from its layout to another one.
+// Whole panels of a weight, from its layout to another one.
 void Rearrange(const Weight& weight, std::span<const std::byte> from, WeightLayout layout,
                std::byte* to) {
   const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
