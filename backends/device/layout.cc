@@ -23,7 +23,6 @@ struct Panel {
         words((block_bytes - head.bytes) / kWord),
         words_at(head.at == 0 ? head.bytes : 0) {}
 
-  int64_t bytes() const { return kPanelRows * row_bytes; }
   int64_t HeadInRows(int64_t row, int64_t block) const {
     return row * row_bytes + block * block_bytes + head.at;
   }
@@ -53,6 +52,16 @@ void CopyHead(const Panel& p, const std::byte* from, std::byte* to) {
   if (p.head.bytes == 1) Copy<1>(from, to);
 }
 
+// move(offset of the panel, row, block) for each block of each row.
+template <typename Move>
+void ForEachBlock(const Panel& p, int64_t rows, Move move) {
+  for (int64_t first = 0; first < rows; first += kPanelRows) {
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      for (int64_t r = 0; r < kPanelRows; ++r) move(first * p.row_bytes, r, b);
+    }
+  }
+}
+
 }  // namespace
 
 bool CanInterleave(const TensorView& weight) {
@@ -66,18 +75,12 @@ bool CanInterleave(const TensorView& weight) {
 
 void Interleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from, std::byte* to) {
   const Panel p(type, row_bytes);
-  for (int64_t first = 0; first < rows; first += kPanelRows, from += p.bytes(), to += p.bytes()) {
-    for (int64_t b = 0; b < p.blocks; ++b) {
-      for (int64_t r = 0; r < kPanelRows; ++r) {
-        CopyHead(p, from + p.HeadInRows(r, b), to + p.Head(r, b));
-        const std::byte* in = from + p.WordsInRows(r, b);
-        std::byte* out = to + p.Words(r, b);
-        for (int64_t w = 0; w < p.words; ++w) {
-          Copy<kWord>(in + w * kWord, out + w * kPanelRows * kWord);
-        }
-      }
-    }
-  }
+  ForEachBlock(p, rows, [&](int64_t panel, int64_t r, int64_t b) {
+    CopyHead(p, from + panel + p.HeadInRows(r, b), to + panel + p.Head(r, b));
+    const std::byte* in = from + panel + p.WordsInRows(r, b);
+    std::byte* out = to + panel + p.Words(r, b);
+    for (int64_t w = 0; w < p.words; ++w) Copy<kWord>(in + w * kWord, out + w * kPanelRows * kWord);
+  });
 }
 
 void InterleaveInPlace(DType type, int64_t row_bytes, int64_t rows, std::byte* data) {
@@ -91,18 +94,12 @@ void InterleaveInPlace(DType type, int64_t row_bytes, int64_t rows, std::byte* d
 void Deinterleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from,
                   std::byte* to) {
   const Panel p(type, row_bytes);
-  for (int64_t first = 0; first < rows; first += kPanelRows, from += p.bytes(), to += p.bytes()) {
-    for (int64_t b = 0; b < p.blocks; ++b) {
-      for (int64_t r = 0; r < kPanelRows; ++r) {
-        CopyHead(p, from + p.Head(r, b), to + p.HeadInRows(r, b));
-        const std::byte* in = from + p.Words(r, b);
-        std::byte* out = to + p.WordsInRows(r, b);
-        for (int64_t w = 0; w < p.words; ++w) {
-          Copy<kWord>(in + w * kPanelRows * kWord, out + w * kWord);
-        }
-      }
-    }
-  }
+  ForEachBlock(p, rows, [&](int64_t panel, int64_t r, int64_t b) {
+    CopyHead(p, from + panel + p.Head(r, b), to + panel + p.HeadInRows(r, b));
+    const std::byte* in = from + panel + p.Words(r, b);
+    std::byte* out = to + panel + p.WordsInRows(r, b);
+    for (int64_t w = 0; w < p.words; ++w) Copy<kWord>(in + w * kPanelRows * kWord, out + w * kWord);
+  });
 }
 
 }  // namespace tandem
