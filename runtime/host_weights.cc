@@ -114,7 +114,7 @@ absl::StatusOr<std::unique_ptr<HostWeights>> HostWeights::Copy(
     }
     to += AlignUp(weight.bytes());
   }
-  TANDEM_RETURN_IF_ERROR(CopyParts(parts, threads, progress));
+  TANDEM_RETURN_IF_ERROR(CopyParts(parts, ThreadCount(threads), progress));
   return copies;
 }
 
