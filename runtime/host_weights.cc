@@ -42,8 +42,9 @@ int64_t PartBytes(WeightLayout layout, int64_t row_bytes) {
 }
 
 void CopyInto(const Part& part) {
-  if (part.layout == WeightLayout::kInterleaved) {
-    return Interleave(part.type, part.row_bytes, part.bytes / part.row_bytes, part.from, part.to);
+  if (part.layout != WeightLayout::kRows) {
+    return Arrange(part.layout, part.type, part.row_bytes, part.bytes / part.row_bytes, part.from,
+                   part.to);
   }
   std::memcpy(part.to, part.from, static_cast<size_t>(part.bytes));
 }

@@ -31,13 +31,12 @@ void Rearrange(const Weight& weight, std::span<const std::byte> from, WeightLayo
                std::byte* to) {
   const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
   const int64_t rows = static_cast<int64_t>(from.size()) / row_bytes;
-  if (weight.layout == layout) {
-    std::ranges::copy(from, to);
-  } else if (layout == WeightLayout::kInterleaved) {
-    Interleave(weight.dtype, row_bytes, rows, from.data(), to);
-  } else {
-    Deinterleave(weight.dtype, row_bytes, rows, from.data(), to);
+  if (weight.layout == WeightLayout::kRows) {
+    return Arrange(layout, weight.dtype, row_bytes, rows, from.data(), to);
   }
+  std::vector<std::byte> in_rows(from.size());
+  Restore(weight.layout, weight.dtype, row_bytes, rows, from.data(), in_rows.data());
+  Arrange(layout, weight.dtype, row_bytes, rows, in_rows.data(), to);
 }
 
 // Copies a part of a weight to a device, through staging memory if it changes its layout.

@@ -117,9 +117,11 @@ absl::Status CheckStrides(const Tensor& tensor) {
 
 absl::Status CheckLayout(const Tensor& tensor) {
   if (tensor.view.layout == WeightLayout::kRows) return absl::OkStatus();
-  if (!tensor.any_layout) return Invalid(Text(tensor.name), " is interleaved");
-  if (CanInterleave(tensor.view)) return absl::OkStatus();
-  return Invalid(Text(tensor.name), " is interleaved, but ", tensor.view.shape.ToString(), " of ",
+  const absl::string_view layout = Text(LayoutName(tensor.view.layout));
+  if (!tensor.any_layout) return Invalid(Text(tensor.name), " lies in layout ", layout);
+  if (CanArrange(tensor.view.layout, tensor.view)) return absl::OkStatus();
+  return Invalid(Text(tensor.name), " lies in layout ", layout, ", but ",
+                 tensor.view.shape.ToString(), " of ",
                  Text(DTypeName(tensor.view.dtype)), " has no panels of ", kPanelRows,
                  " rows that follow each other");
 }

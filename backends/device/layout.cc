@@ -4,6 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/device/tiles.h"
+
 namespace tandem {
 namespace {
 
@@ -109,6 +111,11 @@ void ForEachBlock(const Panel& p, int64_t rows, DoBlock do_block) {
   }
 }
 
+int64_t ElementsOf(DType type, int64_t row_bytes) {
+  const DTypeInfo& info = GetDTypeInfo(type);
+  return row_bytes / info.block_bytes * info.block_size;
+}
+
 }  // namespace
 
 bool CanInterleave(const TensorView& weight) {
@@ -135,14 +142,6 @@ void Interleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* fr
   });
 }
 
-void InterleaveInPlace(DType type, int64_t row_bytes, int64_t rows, std::byte* data) {
-  std::vector<std::byte> panel(static_cast<size_t>(kPanelRows * row_bytes));
-  for (int64_t first = 0; first < rows; first += kPanelRows, data += panel.size()) {
-    std::memcpy(panel.data(), data, panel.size());
-    Interleave(type, row_bytes, kPanelRows, panel.data(), data);
-  }
-}
-
 void Deinterleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from,
                   std::byte* to) {
   const Panel p(type, row_bytes);
@@ -157,6 +156,62 @@ void Deinterleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* 
                .rows = p.words,
                .columns = kPanelRows});
   });
+}
+
+bool CanArrange(WeightLayout layout, const TensorView& weight) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return CanInterleave(weight);
+    case WeightLayout::kTiles:
+      return CanTile(weight);
+    default:
+      return layout == WeightLayout::kRows;
+  }
+}
+
+void Arrange(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+             const std::byte* from, std::byte* to) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return Interleave(type, row_bytes, rows, from, to);
+    case WeightLayout::kTiles:
+      return ToTiles(type, rows, ElementsOf(type, row_bytes), from, to);
+    case WeightLayout::kRows:
+      std::memcpy(to, from, static_cast<size_t>(rows * row_bytes));
+  }
+}
+
+void Restore(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+             const std::byte* from, std::byte* to) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return Deinterleave(type, row_bytes, rows, from, to);
+    case WeightLayout::kTiles:
+      return FromTiles(type, rows, ElementsOf(type, row_bytes), from, to);
+    case WeightLayout::kRows:
+      std::memcpy(to, from, static_cast<size_t>(rows * row_bytes));
+  }
+}
+
+void ArrangeInPlace(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+                    std::byte* data) {
+  if (layout == WeightLayout::kRows) return;
+  std::vector<std::byte> panel(static_cast<size_t>(kPanelRows * row_bytes));
+  for (int64_t first = 0; first < rows; first += kPanelRows, data += panel.size()) {
+    std::memcpy(panel.data(), data, panel.size());
+    Arrange(layout, type, row_bytes, kPanelRows, panel.data(), data);
+  }
+}
+
+std::string_view LayoutName(WeightLayout layout) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return "interleaved";
+    case WeightLayout::kTiles:
+      return "tiles";
+    default:
+      return "rows";
+  }
 }
 
 }  // namespace tandem

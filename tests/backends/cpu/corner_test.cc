@@ -240,7 +240,7 @@ class ExpansionCorner : public CornerTest, public testing::WithParamInterface<DT
   TensorView View(std::vector<std::byte>& matrix, const Shape& shape, WeightLayout layout) {
     TensorView view = MakeView(matrix.data(), GetParam(), shape);
     if (layout == WeightLayout::kRows) return view;
-    InterleaveInPlace(GetParam(), RowBytes(GetParam(), shape.back()), shape.rows(), matrix.data());
+    ArrangeInPlace(WeightLayout::kInterleaved, GetParam(), RowBytes(GetParam(), shape.back()), shape.rows(), matrix.data());
     view.layout = layout;
     return view;
   }

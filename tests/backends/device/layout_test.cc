@@ -44,7 +44,7 @@ TEST_P(LayoutTest, EveryByteHasAPlace) {
   Deinterleave(GetParam(), row_bytes(), kRows, interleaved.data(), back.data());
   EXPECT_EQ(back, rows);
   std::vector<std::byte> in_place = rows;
-  InterleaveInPlace(GetParam(), row_bytes(), kRows, in_place.data());
+  ArrangeInPlace(WeightLayout::kInterleaved, GetParam(), row_bytes(), kRows, in_place.data());
   EXPECT_EQ(in_place, interleaved);
 }
 
