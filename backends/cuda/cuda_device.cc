@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "backends/cuda/arrange.h"
 #include "backends/cuda/captured_program.h"
 #include "backends/cuda/compiler.h"
 #include "backends/cuda/context.h"
@@ -82,6 +83,14 @@ class GpuDevice final : public CudaKernels {
     return CreateGpuStream(context_, staging_);
   }
   absl::StatusOr<std::unique_ptr<Event>> CreateEvent() override { return CreateGpuEvent(context_); }
+
+  absl::Status Arrange(Stream& stream, const void* from, const TensorView& to) override {
+    TANDEM_ASSIGN_OR_RETURN(const Launch launch, LowerArrange(from, to, context_->target()));
+    TANDEM_RETURN_IF_ERROR(context_->LoadKernels({&launch.kernel, 1}));
+    const ContextScope scope(context_->driver(), context_->handle());
+    TANDEM_RETURN_IF_ERROR(scope.status());
+    return context_->Start(launch, HandleOf(stream));
+  }
 
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
     TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches, LowerProgram(program));

@@ -78,6 +78,7 @@ absl::StatusOr<std::vector<Launch>> LowerCall(const Call& call, const Lowering& 
   TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches,
                           std::visit(LowerArgs{call.workspace, lowering}, call.args));
   for (Launch& launch : launches) launch.label = call.name;
+  if (!launches.empty()) launches[0].work = WorkOf(call.args, 0);
   return launches;
 }
 

@@ -21,6 +21,8 @@ inline int HeadsOf(const TensorView& view) {
 }
 
 // A type as a template argument of a kernel.
-inline std::string TypeArg(DType type) { return std::to_string(static_cast<unsigned>(type)); }
+inline std::string TypeArg(DType type) {
+  return "tandem::cuda::WeightType(" + std::to_string(static_cast<unsigned>(type)) + ")";
+}
 
 }  // namespace tandem::cuda

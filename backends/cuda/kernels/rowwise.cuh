@@ -27,7 +27,7 @@ __device__ __forceinline__ float BlockSum(float x) {
 }
 
 // A block for each token.
-template <int kType>
+template <WeightType kType>
 __global__ void Embed(const __grid_constant__ EmbedParams p) {
   const i64 t = blockIdx.x;
   if (!IsLive(p.live, t)) return;
