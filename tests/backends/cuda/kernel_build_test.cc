@@ -69,19 +69,28 @@ absl::Status BuildExpanded(Device& device, DType type, int64_t tokens) {
   return Build(device, args, {&args.expansion.k_up, &args.expansion.v_up});
 }
 
-using Parameters = std::tuple<std::string, DType>;
-
-class KernelBuildTest : public testing::TestWithParam<Parameters> {
+// A device that compiles for the architecture, without a cache.
+class BuildTest : public testing::Test {
  protected:
-  void SetUp() override {
+  void Open(const std::string& architecture) {
     if (!Nvrtc::Load().ok()) GTEST_SKIP() << Nvrtc::Load().status();
-    auto device = OpenCudaDevice({.architecture = std::get<0>(GetParam())});
+    auto device = OpenCudaDevice({.architecture = architecture});
     ASSERT_TRUE(device.ok()) << device.status();
     device_ = *std::move(device);
   }
-  DType type() const { return std::get<1>(GetParam()); }
-
   std::unique_ptr<Device> device_;
+};
+
+class KernelBuildTest : public BuildTest,
+                        public testing::WithParamInterface<std::tuple<std::string, DType>> {
+ protected:
+  void SetUp() override { Open(std::get<0>(GetParam())); }
+  DType type() const { return std::get<1>(GetParam()); }
+};
+
+class AttentionBuildTest : public BuildTest, public testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override { Open(GetParam()); }
 };
 
 TEST_P(KernelBuildTest, Products) {
@@ -98,16 +107,17 @@ TEST_P(KernelBuildTest, Experts) {
   }
 }
 
-TEST_P(KernelBuildTest, LatentAttention) {
-  if (type() != DType::kIQ4_NL) return;  // of the types, only the expansion depends on it
+TEST_P(AttentionBuildTest, BothFormsOfLatentAttention) {
   for (const int64_t tokens : {1, 512}) {
     const absl::Status absorbed = BuildAbsorbed(*device_, tokens);
     EXPECT_TRUE(absorbed.ok()) << tokens << " tokens: " << absorbed;
-    const absl::Status expanded = BuildExpanded(*device_, type(), tokens);
+    const absl::Status expanded = BuildExpanded(*device_, DType::kIQ4_NL, tokens);
     EXPECT_TRUE(expanded.ok()) << tokens << " tokens: " << expanded;
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Usual, AttentionBuildTest, testing::Values("sm_80", "sm_90a"),
+                         [](const auto& info) { return info.param; });
 INSTANTIATE_TEST_SUITE_P(
     Usual, KernelBuildTest,
     testing::Combine(testing::Values("sm_80", "sm_90a"),
