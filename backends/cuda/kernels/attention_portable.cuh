@@ -34,14 +34,15 @@ __device__ __forceinline__ void CopyStage(const AttentionParams& p, const RowTil
 template <class T>
 __global__ void __launch_bounds__(T::kThreads)
     AttentionPortable(const __grid_constant__ AttentionParams p) {
+  static_assert(T::kTileSlots == 1);
   extern __shared__ __align__(128) u8 shared[];
   const RowTile rows = FindRowTile(p, blockIdx.x, T::kRows, blockIdx.y);
   if (rows.rows == 0) return;
   const KeySpan seen = TileKeys(p, rows);
   const KeySpan keys = {seen.begin / T::kKeys * T::kKeys, seen.end};
 #pragma unroll
-  for (int i = 0; i < T::kStages - 1; ++i) {
-    CopyStage<T>(p, rows, shared + i * T::kStageBytes, keys.begin + i * T::kKeys, keys.end);
+  for (int i = 0; i < T::kSlots - 1; ++i) {
+    CopyStage<T>(p, rows, shared + i * T::kSlotBytes, keys.begin + i * T::kKeys, keys.end);
   }
   AttentionTile<T> tile(p, shared);
   tile.StoreQuery(rows);
@@ -49,11 +50,11 @@ __global__ void __launch_bounds__(T::kThreads)
   tile.Begin(rows, keys);
   int stage = 0;
   for (int first = keys.begin; first < keys.end; first += T::kKeys) {
-    if constexpr (T::kStages > 1) {
-      CopyAsyncWait<T::kStages - 2>();
+    if constexpr (T::kSlots > 1) {
+      CopyAsyncWait<T::kSlots - 2>();
       __syncthreads();  // the tile is there, and the stage before it is free
-      const int ahead = (stage + T::kStages - 1) % T::kStages;
-      CopyStage<T>(p, rows, shared + ahead * T::kStageBytes, first + (T::kStages - 1) * T::kKeys,
+      const int ahead = (stage + T::kSlots - 1) % T::kSlots;
+      CopyStage<T>(p, rows, shared + ahead * T::kSlotBytes, first + (T::kSlots - 1) * T::kKeys,
                    keys.end);
     } else {
       __syncthreads();
@@ -61,8 +62,8 @@ __global__ void __launch_bounds__(T::kThreads)
       CopyAsyncWait<0>();
       __syncthreads();
     }
-    tile.Step(stage, first);
-    stage = (stage + 1) % T::kStages;
+    tile.Step({shared, stage, 1}, first);
+    stage = (stage + 1) % T::kSlots;
   }
   tile.FinishSums();
   tile.WriteOut(rows);

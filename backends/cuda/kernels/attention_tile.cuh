@@ -17,18 +17,20 @@
 namespace tandem::cuda {
 
 // kVOffset: the first element of V in K, or -1 if V is a cache of its own.
+// Tiles of kKeys keys lie in a ring of kSlots slots of kSlotKeys keys each.
 template <Kv kKType, Kv kVType, int kDkOf, int kDvOf, int kVOffset, int kRowWarpsOf,
-          int kColumnWarpsOf, int kKeysOf, int kStagesOf, bool kQueryInRegistersOf>
+          int kColumnWarpsOf, int kKeysOf, int kSlotKeysOf, int kSlotsOf, bool kQueryInRegistersOf>
 struct AttentionTraits {
   static constexpr int kDk = kDkOf, kDv = kDvOf;
   static constexpr bool kView = kVOffset >= 0;
   static constexpr int kRowWarps = kRowWarpsOf, kColumnWarps = kColumnWarpsOf;
-  static constexpr int kRows = 16 * kRowWarps, kKeys = kKeysOf, kStages = kStagesOf;
+  static constexpr int kRows = 16 * kRowWarps, kKeys = kKeysOf;
+  static constexpr int kSlotKeys = kSlotKeysOf, kSlots = kSlotsOf, kTileSlots = kKeys / kSlotKeys;
   static constexpr int kThreads = kRowWarps * kColumnWarps * kWarp;
   static constexpr bool kQueryInRegisters = kQueryInRegistersOf;
 
-  using KTile = KvTile<kKType, kDk, kKeys>;
-  using VTile = KvTile<kView ? kKType : kVType, kView ? kDk : kDv, kKeys>;
+  using KTile = KvTile<kKType, kDk, kSlotKeys>;
+  using VTile = KvTile<kView ? kKType : kVType, kView ? kDk : kDv, kSlotKeys>;
   static constexpr int kFirstColumn = kView ? kVOffset : 0;
 
   static constexpr int kSteps = CeilDiv(kDk, 16);  // of the products with K
@@ -40,10 +42,10 @@ struct AttentionTraits {
   static constexpr int kWarpUnits = CeilDiv(kUnits, kColumnWarps);
 
   // Shared memory. The rows of q and of weights lie in different banks, as those of KvTile.
-  static constexpr int kStageBytes = KTile::kBytes + (kView ? 0 : VTile::kBytes);
+  static constexpr int kSlotBytes = KTile::kBytes + (kView ? 0 : VTile::kBytes);
   static constexpr int kQueryStride = 32 * kSteps + 16;
   static constexpr int kWeightStride = 2 * kKeys + 16;
-  static constexpr int kQueryAt = kStages * kStageBytes;
+  static constexpr int kQueryAt = kSlots * kSlotBytes;
   static constexpr int kWeightsAt = kQueryAt + kRows * kQueryStride;
   static constexpr int kShared = kColumnWarps > 1;
   static constexpr int kMaximaAt = kWeightsAt + (kShared ? kRows * kWeightStride : 0);
@@ -51,8 +53,32 @@ struct AttentionTraits {
   static constexpr int kSharedBytes = kScalesAt + 4 * kRows;
 
   static_assert(kWarpKeys % 8 == 0 && (kKeyTiles == 1 || kKeyTiles % 2 == 0) && kKeys % 16 == 0);
+  static_assert(kKeys % kSlotKeys == 0 && kSlotKeys % 16 == 0 && kTileSlots <= kSlots);
   static_assert(!VTile::kBlocks || kFirstColumn % kKvBlock == 0);
   static_assert(kFirstColumn % 8 == 0 && kFirstColumn + kDv <= VTile::kWidth);
+};
+
+// The slots of a tile, from slot `head` of the ring on; those from `count` on hold no keys.
+template <class T>
+struct TileSlots {
+  u8* ring;
+  int head, count;
+
+  __device__ __forceinline__ int Index(int i) const {
+    if constexpr (T::kTileSlots == 1) return head;
+    const int slot = head + i;
+    return slot >= T::kSlots ? slot - T::kSlots : slot;
+  }
+  // The slot with key `key` of the tile.
+  __device__ __forceinline__ const u8* K(int key) const {
+    return ring + Index(key / T::kSlotKeys) * T::kSlotBytes;
+  }
+  __device__ __forceinline__ const u8* V(int key) const {
+    return T::kView ? K(key) : K(key) + T::KTile::kBytes;
+  }
+  __device__ __forceinline__ bool Holds(int key) const {
+    return T::kTileSlots == 1 || key / T::kSlotKeys < count;
+  }
 };
 
 // The rows of q, in shared memory or registers.
@@ -89,14 +115,17 @@ struct KeyScores {
   float s[T::kKeyTiles][4];
 
   // `key`: the first of the warp's, in the tile.
-  __device__ __forceinline__ KeyScores(const QueryOperand<T>& q, const u8* tile, int key) {
+  __device__ __forceinline__ KeyScores(const QueryOperand<T>& q, const TileSlots<T>& slots,
+                                       int key) {
     float sums[kChains][T::kKeyTiles][4] = {};
-    if constexpr (Tile::kBlocks) {
-      AddBlocks(q, tile, key, sums);
-    } else if constexpr (T::kKeyTiles == 1) {
-      AddColumn(q, tile, key, sums);
-    } else {
-      AddPairs(q, tile, key, sums);
+    if (slots.Holds(key)) {
+      if constexpr (Tile::kBlocks) {
+        AddBlocks(q, slots, key, sums);
+      } else if constexpr (T::kKeyTiles == 1) {
+        AddColumn(q, slots, key, sums);
+      } else {
+        AddPairs(q, slots, key, sums);
+      }
     }
 #pragma unroll
     for (int n = 0; n < T::kKeyTiles; ++n) {
@@ -112,8 +141,8 @@ struct KeyScores {
  private:
   using Sums = float[kChains][T::kKeyTiles][4];
 
-  __device__ __forceinline__ void AddBlocks(const QueryOperand<T>& q, const u8* tile, int key,
-                                            Sums& sums) {
+  __device__ __forceinline__ void AddBlocks(const QueryOperand<T>& q, const TileSlots<T>& slots,
+                                            int key, Sums& sums) {
 #pragma unroll
     for (int block = 0; block < T::kDk / kKvBlock; ++block) {
       u32 a[2][4];
@@ -121,7 +150,8 @@ struct KeyScores {
       q.Get(2 * block + 1, a[1]);
 #pragma unroll
       for (int n = 0; n < T::kKeyTiles; ++n) {
-        const KeyOperands k = LoadBlockKeys<Tile>(tile, key + 8 * n, block);
+        const KeyOperands k =
+            LoadBlockKeys<Tile>(slots.K(key + 8 * n), (key + 8 * n) % T::kSlotKeys, block);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           MmaF16(sums[(2 * block + i) % kChains][n], a[i], k.b[i][0], k.b[i][1]);
@@ -131,10 +161,11 @@ struct KeyScores {
   }
 
   // Eight keys, two steps at a time.
-  __device__ __forceinline__ void AddColumn(const QueryOperand<T>& q, const u8* tile, int key,
-                                            Sums& sums) {
+  __device__ __forceinline__ void AddColumn(const QueryOperand<T>& q, const TileSlots<T>& slots,
+                                            int key, Sums& sums) {
     const int lane = LaneIndex();
-    const u32 address = SharedAddress(tile) + (key + lane % 8) * Tile::kStride + lane / 8 * 16;
+    const u32 address = SharedAddress(slots.K(key)) +
+                        (key % T::kSlotKeys + lane % 8) * Tile::kStride + lane / 8 * 16;
 #pragma unroll
     for (int step = 0; step < T::kSteps; step += 2) {
       u32 b[4], a[4];
@@ -156,11 +187,16 @@ struct KeyScores {
   }
 
   // Sixteen keys at a time.
-  __device__ __forceinline__ void AddPairs(const QueryOperand<T>& q, const u8* tile, int key,
-                                           Sums& sums) {
+  __device__ __forceinline__ void AddPairs(const QueryOperand<T>& q, const TileSlots<T>& slots,
+                                           int key, Sums& sums) {
     const int lane = LaneIndex();
-    const u32 address =
-        SharedAddress(tile) + (key + lane / 16 * 8 + lane % 8) * Tile::kStride + lane / 8 % 2 * 16;
+    const u32 row = (lane / 16 * 8 + lane % 8) * Tile::kStride + lane / 8 % 2 * 16;
+    u32 addresses[T::kKeyTiles / 2];
+#pragma unroll
+    for (int n = 0; n < T::kKeyTiles; n += 2) {
+      addresses[n / 2] =
+          SharedAddress(slots.K(key + 8 * n)) + (key + 8 * n) % T::kSlotKeys * Tile::kStride + row;
+    }
 #pragma unroll
     for (int step = 0; step < T::kSteps; ++step) {
       u32 a[4];
@@ -168,7 +204,7 @@ struct KeyScores {
 #pragma unroll
       for (int n = 0; n < T::kKeyTiles; n += 2) {
         u32 b[4];
-        LoadMatrix4(b, address + n * 8 * Tile::kStride + 32 * step);
+        LoadMatrix4(b, addresses[n / 2] + 32 * step);
 #pragma unroll
         for (int i = 0; i < 4; ++i) b[i] = PlainOperand<Tile::kType>(b[i]);
         MmaF16(sums[step % kChains][n], a, b[0], b[1]);
@@ -193,7 +229,15 @@ class AttentionTile {
   // largest number 128 to 256, whatever it was: exact, and far from the ends of f16. A barrier must
   // follow, and then Begin.
   __device__ __forceinline__ void StoreQuery(const RowTile& rows) const {
-    for (int r = WarpIndex(); r < T::kRows; r += T::kThreads / kWarp) StoreQueryRow(rows, r);
+    constexpr int kWarps = T::kThreads / kWarp;
+    static_assert(T::kRows % (2 * kWarps) == 0);
+    for (int r = WarpIndex(); r < T::kRows; r += 2 * kWarps) {
+      QueryRow x, y;
+      LoadQueryRow(rows, r, x);
+      LoadQueryRow(rows, r + kWarps, y);
+      StoreQueryRow(x, r);
+      StoreQueryRow(y, r + kWarps);
+    }
   }
 
   // `keys`: those that this block takes.
@@ -219,23 +263,28 @@ class AttentionTile {
     }
   }
 
-  // Takes the tile of keys from `first` on, which lies in stage `stage`.
-  __device__ __forceinline__ void Step(int stage, int first) {
-    const u8* k_tile = shared_ + stage * T::kStageBytes;
-    const u8* v_tile = T::kView ? k_tile : k_tile + T::KTile::kBytes;
-    KeyScores<T> scores(query_, k_tile, column_warp_ * T::kWarpKeys);
+  // Takes the tile of keys from `first` on. `passed` is called when no warp is in an earlier call,
+  // if warps share rows.
+  template <class Passed>
+  __device__ __forceinline__ void Step(const TileSlots<T>& slots, int first, Passed passed) {
+    KeyScores<T> scores(query_, slots, column_warp_ * T::kWarpKeys);
     ScaleScores(scores, first);
     if constexpr (T::kShared) {
-      const float2_ factors = RaiseMaxima(SharedMaxima(LocalMaxima(scores)));
+      const float2_ maxima = SharedMaxima(LocalMaxima(scores));
+      passed();
+      const float2_ factors = RaiseMaxima(maxima);
       StoreWeights(scores);
       Rescale(factors);
       RowBarrier();
-      AddValuesFromShared(v_tile);
+      AddValuesFromShared(slots);
     } else {
       Rescale(RaiseMaxima(LocalMaxima(scores)));
       Weigh(scores);
-      AddValues(scores, v_tile);
+      AddValues(scores, slots);
     }
+  }
+  __device__ __forceinline__ void Step(const TileSlots<T>& slots, int first) {
+    Step(slots, first, [] {});
   }
 
   // The sums of the rows of the lane, over all keys. All threads of the block take part.
@@ -282,6 +331,8 @@ class AttentionTile {
   __device__ __forceinline__ int Row(int i) const {
     return 16 * row_warp_ + LaneIndex() / 4 + 8 * i;
   }
+  // The first of the warp's keys in a tile.
+  __device__ __forceinline__ int FirstKey() const { return column_warp_ * T::kWarpKeys; }
   __device__ __forceinline__ RowSum Sum(int i) const { return row_[i]; }
   // True in one lane of those that share a row.
   __device__ __forceinline__ bool SpeaksForRow() const {
@@ -309,17 +360,23 @@ class AttentionTile {
     float of[2];
   };
 
-  __device__ __forceinline__ void StoreQueryRow(const RowTile& rows, int r) const {
-    constexpr int kPerLane = CeilDiv(T::kSteps * 16, kWarp);
+  static constexpr int kPerLane = CeilDiv(T::kSteps * 16, kWarp);
+  using QueryRow = float[kPerLane];
+
+  __device__ __forceinline__ void LoadQueryRow(const RowTile& rows, int r, QueryRow& x) const {
     const TokenHead place = RowPlace(p_, rows, Min(r, rows.rows - 1));
     const float* q = p_.q + place.token * p_.q_token + place.head * p_.q_head;
-    float x[kPerLane], largest = 0.0f;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
       const int d = LaneIndex() + i * kWarp;
       x[i] = d < T::kDk ? q[d] : 0.0f;
-      largest = fmaxf(largest, fabsf(x[i]));
     }
+  }
+
+  __device__ __forceinline__ void StoreQueryRow(const QueryRow& x, int r) const {
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) largest = fmaxf(largest, fabsf(x[i]));
     // The exponent of `largest`, biased by 127, kept where both powers are normal numbers.
     const int exponent = Max(Min(static_cast<int>(FloatBits(LanesMax(largest)) >> 23), 250), 20);
     const float down = BitsFloat(static_cast<u32>(127 + 127 + 7 - exponent) << 23);
@@ -452,12 +509,13 @@ class AttentionTile {
     }
   }
 
-  __device__ __forceinline__ void AddValuesStep(const u32 (&a)[4], const u8* tile, int step) {
+  __device__ __forceinline__ void AddValuesStep(const u32 (&a)[4], const TileSlots<T>& slots,
+                                                int step) {
 #pragma unroll
     for (int u = 0; u < T::kWarpUnits; ++u) {
       const int unit = column_warp_ * T::kWarpUnits + u;
       if (T::kUnits % T::kColumnWarps != 0 && unit >= T::kUnits) break;
-      const ValueOperands<typename T::VTile> v(tile, 16 * step,
+      const ValueOperands<typename T::VTile> v(slots.V(16 * step), 16 * step % T::kSlotKeys,
                                                T::kFirstColumn + unit * T::kUnitColumns);
 #pragma unroll
       for (int i = 0; i < T::kUnitTiles; ++i) MmaF16(values_[u][i], a, v.b[i][0], v.b[i][1]);
@@ -465,26 +523,27 @@ class AttentionTile {
   }
 
   // Scores of two column tiles are an A operand as they are.
-  __device__ __forceinline__ void AddValues(const KeyScores<T>& scores, const u8* tile) {
+  __device__ __forceinline__ void AddValues(const KeyScores<T>& scores, const TileSlots<T>& slots) {
 #pragma unroll
     for (int step = 0; step < T::kKeys / 16; ++step) {
       const float(&low)[4] = scores.s[2 * step];
       const float(&high)[4] = scores.s[2 * step + 1];
       const u32 a[4] = {F32ToF16x2(low[0], low[1]), F32ToF16x2(low[2], low[3]),
                         F32ToF16x2(high[0], high[1]), F32ToF16x2(high[2], high[3])};
-      AddValuesStep(a, tile, step);
+      AddValuesStep(a, slots, step);
     }
   }
 
-  __device__ __forceinline__ void AddValuesFromShared(const u8* tile) {
+  __device__ __forceinline__ void AddValuesFromShared(const TileSlots<T>& slots) {
     const int lane = LaneIndex();
     const u32 weights = SharedAddress(shared_) + T::kWeightsAt +
                         (16 * row_warp_ + lane % 16) * T::kWeightStride + lane / 16 * 16;
 #pragma unroll
     for (int step = 0; step < T::kKeys / 16; ++step) {
+      if (!slots.Holds(16 * step)) break;
       u32 a[4];
       LoadMatrix4(a, weights + 32 * step);
-      AddValuesStep(a, tile, step);
+      AddValuesStep(a, slots, step);
     }
   }
 
