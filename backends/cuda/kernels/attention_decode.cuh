@@ -46,42 +46,60 @@ __device__ __forceinline__ void WriteUnit(const AttentionDecodeParams& p, Attent
   }
 }
 
-// Copies the tiles of the listed units, one at a time, into a stage each.
+// Copies the keys of the listed units, slot after slot of the ring, a group of copies each. Every
+// tile has all its slots, also those beyond the end of its unit.
 template <class T>
-class TileCopies {
+class UnitCopies {
  public:
-  __device__ __forceinline__ TileCopies(const AttentionParams& p, const UnitList& list, u8* shared)
-      : p_(p), list_(list), shared_(shared) {
+  __device__ __forceinline__ UnitCopies(const AttentionParams& p, const UnitList& list, u8* ring)
+      : p_(p), list_(list), ring_(ring), pages_(nullptr, 0, 0) {
     Enter(0);
   }
-  __device__ __forceinline__ void Next(int stage) {
-    if (unit_ >= list_.count) {
-      CopyAsyncCommit();
-      return;
+  __device__ __forceinline__ void Next() {
+    if (unit_ < list_.count) {
+      const DecodeUnit& unit = list_.units[unit_];
+      if (first_ < unit.keys.end) {
+        CopySlot<T>(p_, unit.rows, ring_ + slot_ * T::kSlotBytes, pages_, first_, unit.keys.end);
+      }
+      first_ += T::kSlotKeys;
+      if (first_ >= unit.keys.end && first_ % T::kKeys == 0) {
+        Enter(unit_ + 1);
+      } else {
+        FindPages();
+      }
+      slot_ = slot_ + 1 == T::kSlots ? 0 : slot_ + 1;
     }
-    const DecodeUnit& unit = list_.units[unit_];
-    CopyStage<T>(p_, unit.rows, shared_ + stage * T::kSlotBytes, first_, unit.keys.end);
-    first_ += T::kKeys;
-    if (first_ >= unit.keys.end) Enter(unit_ + 1);
+    CopyAsyncCommit();
   }
 
  private:
   __device__ __forceinline__ void Enter(int unit) {
     unit_ = unit;
-    if (unit_ < list_.count) first_ = list_.units[unit_].keys.begin;
+    if (unit_ >= list_.count) return;
+    first_ = list_.units[unit_].keys.begin;
+    FindPages();
+  }
+  // In time for the next copy.
+  __device__ __forceinline__ void FindPages() {
+    const DecodeUnit& unit = list_.units[unit_];
+    pages_ = TilePages<T::kSlotKeys>(p_.page_table + unit.rows.sequence * p_.page_table_row, first_,
+                                     unit.keys.end);
   }
 
   const AttentionParams& p_;
   const UnitList& list_;
-  u8* shared_;
-  int unit_, first_ = 0;
+  u8* ring_;
+  int slot_ = 0;              // what is filled next
+  int unit_ = 0, first_ = 0;  // with what
+  TilePages<T::kSlotKeys> pages_;
 };
 
 // Blocks: as many as run at once.
 template <class T>
 __global__ void __launch_bounds__(T::kThreads)
     AttentionDecode(const __grid_constant__ AttentionDecodeParams p) {
-  static_assert(T::kSlots > 1 && T::kTileSlots == 1);
+  constexpr int kAhead = T::kSlots - T::kTileSlots;  // slots that are filled beyond a tile
+  static_assert(kAhead >= T::kTileSlots);
   extern __shared__ __align__(128) u8 shared[];
   __shared__ UnitList list;
   GridDependencyTrigger();
@@ -93,24 +111,26 @@ __global__ void __launch_bounds__(T::kThreads)
     __syncthreads();
     const int count = list.count;
     if (count == 0) return;
-    TileCopies<T> copies(p.attention, list, shared);
-#pragma unroll
-    for (int i = 0; i < T::kSlots - 1; ++i) copies.Next(i);
-    int stage = 0;
+    UnitCopies<T> copies(p.attention, list, shared);
+    for (int i = 0; i < kAhead; ++i) copies.Next();
+    int head = 0;
     for (int i = 0; i < count; ++i) {
       const DecodeUnit& unit = list.units[i];
       if constexpr (!T::kQueryInRegisters) __syncthreads();  // nobody reads the last one
       tile.StoreQuery(unit.rows);
       __syncthreads();
       tile.Begin(unit.rows, unit.keys);
-      // A unit without keys has a stage without a copy.
+      // A unit without keys has a tile in the ring, too.
       int first = unit.keys.begin;
       do {
-        CopyAsyncWait<T::kSlots - 2>();
-        __syncthreads();  // the tile is there, and the stage before it is free
-        copies.Next((stage + T::kSlots - 1) % T::kSlots);
-        if (first < unit.keys.end) tile.Step({shared, stage, 1}, first);
-        stage = (stage + 1) % T::kSlots;
+        CopyAsyncWait<kAhead - T::kTileSlots>();
+        __syncthreads();  // the tile is there, and the slots of the one before are free
+#pragma unroll 1
+        for (int j = 0; j < T::kTileSlots; ++j) copies.Next();
+        const int held = Min(CeilDiv(unit.keys.end - first, T::kSlotKeys), T::kTileSlots);
+        if (held > 0) tile.Step({shared, head, held}, first);
+        head += T::kTileSlots;
+        if (head >= T::kSlots) head -= T::kSlots;
         first += T::kKeys;
       } while (first < unit.keys.end);
       WriteUnit(p, tile, unit);

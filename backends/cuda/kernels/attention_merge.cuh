@@ -19,6 +19,7 @@ inline constexpr int kMostSplits = 256;
 // The sequence that a token belongs to, by the whole warp; -1 if none does.
 __device__ __forceinline__ int FindSequence(const AttentionParams& p, int token) {
   const int live = LiveSequences(p);
+  if (p.seqs == 1) return live == 1 ? 0 : -1;
   int before = 0;  // sequences that end at or before the token
   for (int first = 0; first < live; first += kWarp) {
     const int s = first + LaneIndex();

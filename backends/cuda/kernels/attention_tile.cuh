@@ -214,6 +214,18 @@ struct KeyScores {
   }
 };
 
+// Starts the copy of the keys (and values) from `first` on into a slot.
+template <class T>
+__device__ __forceinline__ void CopySlot(const AttentionParams& p, const RowTile& rows, u8* slot,
+                                         const TilePages<T::kSlotKeys>& pages, int first, int end) {
+  const KvHead k = {p.k, p.k_page, rows.kv_head, p.kv_heads};
+  CopyTile<typename T::KTile, T::kThreads>(slot, k, pages, first, end);
+  if constexpr (!T::kView) {
+    const KvHead v = {p.v, p.v_page, rows.kv_head, p.kv_heads};
+    CopyTile<typename T::VTile, T::kThreads>(slot + T::KTile::kBytes, v, pages, first, end);
+  }
+}
+
 // The state of a block that works on a tile of rows.
 template <class T>
 class AttentionTile {
@@ -263,16 +275,12 @@ class AttentionTile {
     }
   }
 
-  // Takes the tile of keys from `first` on. `passed` is called when no warp is in an earlier call,
-  // if warps share rows.
-  template <class Passed>
-  __device__ __forceinline__ void Step(const TileSlots<T>& slots, int first, Passed passed) {
+  // Takes the tile of keys from `first` on.
+  __device__ __forceinline__ void Step(const TileSlots<T>& slots, int first) {
     KeyScores<T> scores(query_, slots, column_warp_ * T::kWarpKeys);
     ScaleScores(scores, first);
     if constexpr (T::kShared) {
-      const float2_ maxima = SharedMaxima(LocalMaxima(scores));
-      passed();
-      const float2_ factors = RaiseMaxima(maxima);
+      const float2_ factors = RaiseMaxima(SharedMaxima(LocalMaxima(scores)));
       StoreWeights(scores);
       Rescale(factors);
       RowBarrier();
@@ -283,10 +291,6 @@ class AttentionTile {
       AddValues(scores, slots);
     }
   }
-  __device__ __forceinline__ void Step(const TileSlots<T>& slots, int first) {
-    Step(slots, first, [] {});
-  }
-
   // The sums of the rows of the lane, over all keys. All threads of the block take part.
   __device__ __forceinline__ void FinishSums() {
 #pragma unroll
@@ -331,8 +335,6 @@ class AttentionTile {
   __device__ __forceinline__ int Row(int i) const {
     return 16 * row_warp_ + LaneIndex() / 4 + 8 * i;
   }
-  // The first of the warp's keys in a tile.
-  __device__ __forceinline__ int FirstKey() const { return column_warp_ * T::kWarpKeys; }
   __device__ __forceinline__ RowSum Sum(int i) const { return row_[i]; }
   // True in one lane of those that share a row.
   __device__ __forceinline__ bool SpeaksForRow() const {

@@ -102,9 +102,8 @@ template <class T>
 __device__ __forceinline__ void StartUnits(const AttentionDecodeParams& p, UnitList& list) {
   const int live = LiveSequences(p.attention), lane = LaneIndex();
   const auto cost_of = [&](int s) -> u32 {
-    if (s >= live) return 0;
-    const SequenceUnits<T> units(p, s);
-    return units.count * units.Cost();
+    const SequenceUnits<T> units(p, Min(s, p.attention.seqs - 1));  // before `live` is there
+    return s < live ? units.count * units.Cost() : 0;
   };
   u32 total = 0;
   for (int s = lane; s < live; s += kWarp) total += cost_of(s);
