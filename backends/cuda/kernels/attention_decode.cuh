@@ -2,8 +2,9 @@
 // sequence split so that all multiprocessors read (flash-decoding). Any GPU with mma.sync.
 #pragma once
 
+#include "attention_decode_tile.cuh"
 #include "attention_merge.cuh"
-#include "attention_portable.cuh"
+#include "attention_operands.cuh"
 #include "attention_rows.cuh"
 #include "attention_tile.cuh"
 #include "attention_units.cuh"
@@ -16,7 +17,7 @@ namespace tandem::cuda {
 // Writes the sums of a unit for the merge.
 template <class T>
 __device__ __forceinline__ void WritePartial(const AttentionDecodeParams& p,
-                                             const AttentionTile<T>& tile, const DecodeUnit& unit) {
+                                             typename T::Worker& tile, const DecodeUnit& unit) {
   const i64 slot =
       UnitSlot<T::kRows>(p, unit.rows, unit.row_tile, unit.rows.kv_head, unit.split) * T::kRows;
   float* values = p.values + slot * T::kDv;
@@ -30,19 +31,19 @@ __device__ __forceinline__ void WritePartial(const AttentionDecodeParams& p,
     }
   }
   const float factor[2] = {T::VTile::kUnit, T::VTile::kUnit};
-  tile.ForEachValue(factor, [&](int row, int column, float value) {
-    if (row < unit.rows.rows) values[row * T::kDv + column] = value;
+  tile.WriteValues(factor, [&](int i, int column, float value) {
+    if (tile.Row(i) < unit.rows.rows) values[tile.Row(i) * T::kDv + column] = value;
   });
 }
 
 template <class T>
-__device__ __forceinline__ void WriteUnit(const AttentionDecodeParams& p, AttentionTile<T>& tile,
-                                          const DecodeUnit& unit) {
+__device__ __forceinline__ void WriteUnit(const AttentionDecodeParams& p,
+                                          typename T::Worker& tile, const DecodeUnit& unit) {
   tile.FinishSums();
   if (unit.splits == 1) {
-    tile.WriteOut(unit.rows);
+    WriteOut(p.attention, unit.rows, tile);
   } else {
-    WritePartial(p, tile, unit);
+    WritePartial<T>(p, tile, unit);
   }
 }
 
@@ -105,7 +106,7 @@ __global__ void __launch_bounds__(T::kThreads)
   GridDependencyTrigger();
   GridDependencyWait();
   if (WarpIndex() == 0) StartUnits<T>(p, list);
-  AttentionTile<T> tile(p.attention, shared);
+  typename T::Worker tile(p.attention, shared);
   while (true) {
     if (WarpIndex() == 0) ListUnits<T>(p, list);
     __syncthreads();
@@ -117,7 +118,7 @@ __global__ void __launch_bounds__(T::kThreads)
     for (int i = 0; i < count; ++i) {
       const DecodeUnit& unit = list.units[i];
       if constexpr (!T::kQueryInRegisters) __syncthreads();  // nobody reads the last one
-      tile.StoreQuery(unit.rows);
+      tile.StoreQueries(unit.rows);
       __syncthreads();
       tile.Begin(unit.rows, unit.keys);
       // A unit without keys has a tile in the ring, too.
@@ -133,7 +134,7 @@ __global__ void __launch_bounds__(T::kThreads)
         if (head >= T::kSlots) head -= T::kSlots;
         first += T::kKeys;
       } while (first < unit.keys.end);
-      WriteUnit(p, tile, unit);
+      WriteUnit<T>(p, tile, unit);
     }
     __syncthreads();  // nobody reads the list
   }

@@ -11,9 +11,6 @@
 namespace tandem::cuda {
 
 inline constexpr int kMergeThreads = 256;
-inline constexpr int kMergeColumns = 64;                          // of a block
-inline constexpr int kMergeLanes = kMergeColumns / 4;             // that share a split
-inline constexpr int kMergeSplits = kMergeThreads / kMergeLanes;  // taken at a time
 inline constexpr int kMostSplits = 256;
 
 // The sequence that a token belongs to, by the whole warp; -1 if none does.
@@ -61,10 +58,12 @@ __device__ __forceinline__ RowSum MergeWeights(const float* weights, int splits,
   return row;
 }
 
-// Blocks: columns (x), heads (y), tokens (z).
-template <int kTileRows, int kTileKeys>
+// Blocks: kColumns columns (x), heads (y), tokens (z).
+template <int kTileRows, int kTileKeys, int kColumns>
 __global__ void __launch_bounds__(kMergeThreads)
     AttentionMerge(const __grid_constant__ AttentionDecodeParams p) {
+  constexpr int kMergeLanes = kColumns / 4;                    // that share a split
+  constexpr int kMergeSplits = kMergeThreads / kMergeLanes;  // taken at a time
   __shared__ float factors[kMostSplits];
   __shared__ RowSum shared_row;
   __shared__ float4 partial[kMergeSplits][kMergeLanes];
@@ -81,7 +80,7 @@ __global__ void __launch_bounds__(kMergeThreads)
       UnitSlot<kTileRows>(p, sequence, row / kTileRows, kv_head, 0) * kTileRows + row % kTileRows;
 
   const int lane = threadIdx.x % kMergeLanes, first = threadIdx.x / kMergeLanes;
-  const int column = blockIdx.x * kMergeColumns + 4 * lane;
+  const int column = blockIdx.x * kColumns + 4 * lane;
   const bool inside = column < a.dv;
   const float* values = p.values + at * a.dv + (inside ? column : 0);
   const i64 step = static_cast<i64>(kTileRows) * a.dv;

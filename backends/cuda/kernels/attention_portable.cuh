@@ -2,6 +2,7 @@
 // over all keys that these see.
 #pragma once
 
+#include "attention_operands.cuh"
 #include "attention_rows.cuh"
 #include "attention_tile.cuh"
 #include "base.cuh"
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(T::kThreads)
 #pragma unroll
   for (int i = 0; i < T::kSlots - 1; ++i) copies.Next(shared + i * T::kSlotBytes);
   AttentionTile<T> tile(p, shared);
-  tile.StoreQuery(rows);
+  tile.StoreQueries(rows);
   __syncthreads();
   tile.Begin(rows, keys);
   int slot = 0;
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(T::kThreads)
     slot = (slot + 1) % T::kSlots;
   }
   tile.FinishSums();
-  tile.WriteOut(rows);
+  WriteOut(p, rows, tile);
 }
 
 }  // namespace tandem::cuda
