@@ -10,7 +10,7 @@
 #include "attention_units.cuh"
 #include "base.cuh"
 #include "params/attention_decode.h"
-#include "ptx/grid.cuh"
+#include "ptx/launch.cuh"
 
 namespace tandem::cuda {
 
@@ -37,8 +37,8 @@ __device__ __forceinline__ void WritePartial(const AttentionDecodeParams& p,
 }
 
 template <class T>
-__device__ __forceinline__ void WriteUnit(const AttentionDecodeParams& p,
-                                          typename T::Worker& tile, const DecodeUnit& unit) {
+__device__ __forceinline__ void WriteUnit(const AttentionDecodeParams& p, typename T::Worker& tile,
+                                          const DecodeUnit& unit) {
   tile.FinishSums();
   if (unit.splits == 1) {
     WriteOut(p.attention, unit.rows, tile);
@@ -103,8 +103,8 @@ __global__ void __launch_bounds__(T::kThreads)
   static_assert(kAhead >= T::kTileSlots);
   extern __shared__ __align__(128) u8 shared[];
   __shared__ UnitList list;
-  GridDependencyTrigger();
-  GridDependencyWait();
+  WaitForKernelsAhead();
+  LetNextKernelStart();
   if (WarpIndex() == 0) StartUnits<T>(p, list);
   typename T::Worker tile(p.attention, shared);
   while (true) {

@@ -27,22 +27,22 @@ struct DecodeTraits : TileTraits<kKType, kVType, kDk, kDv, kVOffset, kKeys, kSlo
   static constexpr bool kQueryInRegisters = true;
 
   // Steps come in pairs: the blocks of block types have 32 elements.
-  static constexpr int kWarpSteps =
-      Base::KTile::kBlocks ? 2 * CeilDiv(Base::kSteps / 2, kStepWarps)
-                           : CeilDiv(Base::kSteps, kStepWarps);
+  static constexpr int kWarpSteps = Base::KTile::kBlocks ? 2 * CeilDiv(Base::kSteps / 2, kStepWarps)
+                                                         : CeilDiv(Base::kSteps, kStepWarps);
   static constexpr int kWarpKeys = kKeys / kKeyWarps;
   static constexpr int kKeyTiles = kWarpKeys / 8;
   static constexpr int kWarpUnits = CeilDiv(Base::kUnits, kWarps);
   static constexpr bool kIdleWarps = kWarpUnits * (kWarps - 1) >= Base::kUnits;
 
-  // Shared memory. The scores of a row: two banks on from those of the row before.
-  static constexpr int kScoreStride = kKeys + 8;
+  // Shared memory.
+  static constexpr int kScoreStride = ScoreStride(kKeys);
   static constexpr int kQueryAt = kSlots * Base::kSlotBytes;
   static constexpr int kWeightsAt = kQueryAt + kRows * Base::kQueryStride;
   static constexpr int kScoresAt = kWeightsAt + kRows * Base::kWeightStride;
   static constexpr int kRowsAt = kScoresAt + 4 * kStepWarps * kRows * kScoreStride;
   static constexpr int kSharedBytes = kRowsAt + 16 * kRows;
 
+  static_assert(kSharedBytes == DecodeSharedBytes(Base::kLayout, kStepWarps));
   static_assert(kRows % kWarps == 0 && kKeys % kWarp == 0);
   static_assert(kWarpKeys % 8 == 0 && (kKeyTiles == 1 || kKeyTiles % 2 == 0));
 };

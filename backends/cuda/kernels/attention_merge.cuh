@@ -6,7 +6,7 @@
 #include "base.cuh"
 #include "params/attention_decode.h"
 #include "ptx/convert.cuh"
-#include "ptx/grid.cuh"
+#include "ptx/launch.cuh"
 
 namespace tandem::cuda {
 
@@ -62,7 +62,7 @@ __device__ __forceinline__ RowSum MergeWeights(const float* weights, int splits,
 template <int kTileRows, int kTileKeys, int kColumns>
 __global__ void __launch_bounds__(kMergeThreads)
     AttentionMerge(const __grid_constant__ AttentionDecodeParams p) {
-  constexpr int kMergeLanes = kColumns / 4;                    // that share a split
+  constexpr int kMergeLanes = kColumns / 4;                  // that share a split
   constexpr int kMergeSplits = kMergeThreads / kMergeLanes;  // taken at a time
   __shared__ float factors[kMostSplits];
   __shared__ RowSum shared_row;
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kMergeThreads)
   const bool inside = column < a.dv;
   const float* values = p.values + at * a.dv + (inside ? column : 0);
   const i64 step = static_cast<i64>(kTileRows) * a.dv;
-  GridDependencyWait();
+  WaitForKernelsAhead();
   constexpr int kBatch = 8;
   float4 x[kBatch];
 #pragma unroll

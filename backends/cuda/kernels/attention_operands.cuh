@@ -23,16 +23,18 @@ struct TileTraits {
 
   using KTile = KvTile<kKType, kDk, kSlotKeys>;
   using VTile = KvTile<kView ? kKType : kVType, kView ? kDk : kDv, kSlotKeys>;
-  static constexpr int kSlotBytes = KTile::kBytes + (kView ? 0 : VTile::kBytes);
+  static constexpr TileLayout kLayout = {KTile::kType, VTile::kType, kDk,       kDv,
+                                         kView,        kKeys,        kSlotKeys, kSlots};
+  static constexpr int kSlotBytes = kLayout.slot_bytes();
+  static_assert(kSlotBytes == KTile::kBytes + (kView ? 0 : VTile::kBytes));
 
   static constexpr int kSteps = CeilDiv(kDk, 16);  // of the products with K
   static constexpr int kUnitColumns = ValueUnit(VTile::kType);
   static constexpr int kUnitTiles = kUnitColumns / 8;
   static constexpr int kUnits = CeilDiv(kDv, kUnitColumns);
 
-  // Of rows in shared memory, such that eight lie in different banks.
-  static constexpr int kQueryStride = 32 * kSteps + 16;
-  static constexpr int kWeightStride = 2 * kKeys + 16;
+  static constexpr int kQueryStride = kLayout.query_stride();
+  static constexpr int kWeightStride = kLayout.weight_stride();
 
   static_assert(kKeys % kSlotKeys == 0 && kSlotKeys % 16 == 0 && kTileSlots <= kSlots);
   static_assert(!VTile::kBlocks || kFirstColumn % kKvBlock == 0);
@@ -122,7 +124,8 @@ struct QueryRow {
         reinterpret_cast<u16*>(row)[place] = F32ToF16(x[i] * down);
       }
     }
-    if (LaneIndex() == 0) *scale = BitsFloat(static_cast<u32>(exponent - 7) << 23) * T::KTile::kUnit;
+    if (LaneIndex() == 0)
+      *scale = BitsFloat(static_cast<u32>(exponent - 7) << 23) * T::KTile::kUnit;
   }
 };
 
@@ -195,9 +198,8 @@ struct KeyScores {
       q.Get(2 * block + 1, a[1]);
 #pragma unroll
       for (int n = 0; n < T::kKeyTiles; ++n) {
-        const KeyOperands k =
-            LoadBlockKeys<Tile>(slots.K(key + 8 * n), (key + 8 * n) % T::kSlotKeys,
-                                                   first_step / 2 + block);
+        const KeyOperands k = LoadBlockKeys<Tile>(
+            slots.K(key + 8 * n), (key + 8 * n) % T::kSlotKeys, first_step / 2 + block);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           MmaF16(sums[(2 * block + i) % kChains][n], a[i], k.b[i][0], k.b[i][1]);
@@ -238,8 +240,8 @@ struct KeyScores {
   __device__ __forceinline__ void AddPairs(const QueryOperand<T>& q, const TileSlots<T>& slots,
                                            int key, int first_step, Sums& sums) {
     const int lane = LaneIndex();
-    const u32 row = (lane / 16 * 8 + lane % 8) * Tile::kStride + lane / 8 % 2 * 16 +
-                    32 * first_step;
+    const u32 row =
+        (lane / 16 * 8 + lane % 8) * Tile::kStride + lane / 8 % 2 * 16 + 32 * first_step;
     u32 addresses[T::kKeyTiles / 2];
 #pragma unroll
     for (int n = 0; n < T::kKeyTiles; n += 2) {
@@ -309,9 +311,9 @@ class ValueSums {
   __device__ __forceinline__ void Write(const float (&factor)[2], Store store) {
     ForEach([&](int tile, int e, float& x) {
       const int unit = first_unit_ + tile / T::kUnitTiles;
-      const int column = unit * T::kUnitColumns +
-                         ValueColumn<T::VTile::kType>(tile % T::kUnitTiles,
-                                                      2 * (LaneIndex() % 4) + e % 2);
+      const int column =
+          unit * T::kUnitColumns +
+          ValueColumn<T::VTile::kType>(tile % T::kUnitTiles, 2 * (LaneIndex() % 4) + e % 2);
       const float value = factor[e / 2] == 0.0f ? 0.0f : x * factor[e / 2];
       if (column < T::kDv) store(e / 2, column, value);
     });
@@ -345,8 +347,8 @@ __device__ __forceinline__ void WriteOut(const AttentionParams& p, const RowTile
     const int row = tile.Row(i);
     const TokenHead place = RowPlace(p, rows, Min(row, rows.rows - 1));
     at[i] = place.token * p.out_token + place.head * p.out_head;
-    factor[i] = FinishRow(p, place, tile.Sum(i), tile.SpeaksForRow() && row < rows.rows) *
-                Tile::kValueUnit;
+    factor[i] =
+        FinishRow(p, place, tile.Sum(i), tile.SpeaksForRow() && row < rows.rows) * Tile::kValueUnit;
   }
   tile.WriteValues(factor, [&](int i, int column, float value) {
     if (tile.Row(i) < rows.rows) p.out[at[i] + column] = value;

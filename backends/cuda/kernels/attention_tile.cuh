@@ -18,8 +18,7 @@ class AttentionTile;
 
 template <Kv kKType, Kv kVType, int kDk, int kDv, int kVOffset, int kRowWarpsOf, int kColumnWarpsOf,
           int kKeys, int kSlotKeys, int kSlots, bool kQueryInRegistersOf>
-struct AttentionTraits
-    : TileTraits<kKType, kVType, kDk, kDv, kVOffset, kKeys, kSlotKeys, kSlots> {
+struct AttentionTraits : TileTraits<kKType, kVType, kDk, kDv, kVOffset, kKeys, kSlotKeys, kSlots> {
   using Base = TileTraits<kKType, kVType, kDk, kDv, kVOffset, kKeys, kSlotKeys, kSlots>;
   using Worker = AttentionTile<AttentionTraits>;
   static constexpr int kRowWarps = kRowWarpsOf, kColumnWarps = kColumnWarpsOf;
@@ -41,6 +40,7 @@ struct AttentionTraits
   static constexpr int kScalesAt = kMaximaAt + (kShared ? 4 * kColumnWarps * kRows : 0);
   static constexpr int kSharedBytes = kScalesAt + 4 * kRows;
 
+  static_assert(kSharedBytes == AttentionSharedBytes(Base::kLayout, kRowWarps, kColumnWarps));
   static_assert(kWarpKeys % 8 == 0 && (kKeyTiles == 1 || kKeyTiles % 2 == 0));
 };
 

@@ -21,13 +21,12 @@ struct KvTile {
   static constexpr int kWidth = kWidthOf;
   static constexpr int kKeys = kKeysOf;
   static constexpr bool kBlocks = IsBlockType(kType);
-  static constexpr int kRowBytes = CodeBytes(kType, kWidth);                  // in the cache
-  static constexpr int kPaddedBytes = CodeBytes(kType, RoundUp(kWidth, 16));  // zeros at the end
-  // An odd multiple of 16, so that eight rows lie in different banks.
-  static constexpr int kStride = kPaddedBytes % 32 == 16 ? kPaddedBytes : kPaddedBytes + 16;
+  static constexpr int kRowBytes = CodeBytes(kType, kWidth);        // in the cache
+  static constexpr int kPaddedBytes = TileRowBytes(kType, kWidth);  // here, zeros at the end
+  static constexpr int kStride = TileStride(kType, kWidth);
   static constexpr int kScaleRow = ScaleBytes(kType, kWidth);
   static constexpr int kScalesAt = kKeys * kStride;
-  static constexpr int kBytes = RoundUp(kScalesAt + kKeys * kScaleRow, 128);
+  static constexpr int kBytes = TileBytes(kType, kWidth, kKeys);
   static constexpr float kUnit = kType == Kv::kBF16 ? 16.0f : 1.0f;
   static_assert(kType != Kv::kF32 && kWidth % (kBlocks ? kKvBlock : 8) == 0);
   static_assert(kPageTokens % kKeys == 0 || kKeys % kPageTokens == 0);
@@ -205,11 +204,6 @@ __device__ __forceinline__ KeyOperands LoadBlockKeys(const u8* tile, int key, in
     }
   }
   return k;
-}
-
-// Columns of V that a lane's loads give together, and how many column tiles of 8 that is.
-__host__ __device__ constexpr int ValueUnit(Kv type) {
-  return type == Kv::kQ8_0 ? 32 : type == Kv::kQ4_0 ? 64 : 16;
 }
 
 // The column of V, within a unit, that column `j` of its tile `i` stands for.
