@@ -57,10 +57,11 @@ class DecodeTile {
         shared_(shared),
         scores_(reinterpret_cast<float*>(shared + T::kScoresAt)),
         rows_(reinterpret_cast<RowShare*>(shared + T::kRowsAt)),
-        step_warp_(WarpIndex() / T::kKeyWarps),
-        key_warp_(WarpIndex() % T::kKeyWarps),
+        warp_(WarpIndex()),
+        step_warp_(warp_ / T::kKeyWarps),
+        key_warp_(warp_ % T::kKeyWarps),
         score_(p),
-        values_(WarpIndex()) {}
+        values_(warp_) {}
 
   // Brings the rows of q into shared memory. A barrier must follow, and then Begin.
   __device__ __forceinline__ void StoreQueries(const RowTile& rows) const {
@@ -121,7 +122,7 @@ class DecodeTile {
   __device__ __forceinline__ RowSum Sum(int i) const { return rows_[Row(i)].sum; }
   // True in one lane of those that share a row.
   __device__ __forceinline__ bool SpeaksForRow() const {
-    return WarpIndex() == 0 && LaneIndex() % 4 == 0;
+    return warp_ == 0 && LaneIndex() % 4 == 0;
   }
 
  private:
@@ -133,7 +134,7 @@ class DecodeTile {
   };
 
   // Row i of those that the warp weighs.
-  __device__ __forceinline__ int WarpRow(int i) const { return WarpIndex() * T::kWarpRows + i; }
+  __device__ __forceinline__ int WarpRow(int i) const { return warp_ * T::kWarpRows + i; }
 
   __device__ __forceinline__ float* ScoreRow(int step_warp, int row) const {
     return scores_ + (step_warp * T::kRows + row) * T::kScoreStride;
@@ -185,7 +186,7 @@ class DecodeTile {
   u8* shared_;
   float* scores_;  // [kStepWarps, kRows, kScoreStride]
   RowShare* rows_;
-  int step_warp_, key_warp_;
+  int warp_, step_warp_, key_warp_;
   ScoreScale score_;
   QueryOperand<T> query_;
   KeySpan seen_[T::kWarpRows];
