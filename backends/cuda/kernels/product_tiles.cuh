@@ -1,0 +1,145 @@
+// Products of many tokens with weights in tiles, sm_90a: see tile_loop.cuh.
+#pragma once
+
+#include "params/product_tiles.h"
+#include "tile_loop.cuh"
+
+namespace tandem::cuda {
+
+// What a consumer's sums are turned in, kStagingTokens tokens at a time: rows of tokens, padded so
+// that the lanes of a warp, which hold 8 rows of weights of 4 pairs of tokens, meet 32 banks.
+inline constexpr int kStagingTokens = 32;
+template <int kRowTiles>
+using StagingRow = float[kRowTiles * 64 + 4];
+
+template <int kRowTiles, int kTokens, int kStages>
+struct ProductTilesShared {
+  TokenRing<kTokens, kStages> ring;
+  alignas(16) StagingRow<kRowTiles> staging[kConsumers][kStagingTokens];
+};
+
+// A tile of work: rows of weights by tokens of a group.
+template <int kRowTiles, int kTokens>
+struct ProductTile {
+  static constexpr int kRows = kConsumers * kRowTiles * 64;
+  int group, row, token;
+
+  __device__ __forceinline__ ProductTile(const ProductTilesParams& p, int live, int index) {
+    const int token_tiles = CeilDiv(live, kTokens), row_tiles = CeilDiv(p.out_features, kRows);
+    token = index % token_tiles * kTokens;
+    row = index / token_tiles % row_tiles * kRows;
+    group = index / token_tiles / row_tiles;
+  }
+  __device__ static __forceinline__ int Count(const ProductTilesParams& p, int live) {
+    return p.groups * CeilDiv(p.out_features, kRows) * CeilDiv(live, kTokens);
+  }
+};
+
+// The panels that the warp multiplies; beyond the last the last again, whose sums are not stored.
+template <int kRowTiles, int kTokens>
+__device__ __forceinline__ WeightPanels<kRowTiles> PanelsOf(
+    const ProductTilesParams& p, const ProductTile<kRowTiles, kTokens>& tile, int consumer) {
+  WeightPanels<kRowTiles> result;
+  const int warp = threadIdx.x / kWarp % 4;
+#pragma unroll
+  for (int m = 0; m < kRowTiles; ++m) {
+    const int row = tile.row + (consumer * kRowTiles + m) * 64;
+    const int panel = Min(row / 16 + warp, p.out_features / 16 - 1);
+    result.panels[m] = p.weights + tile.group * p.weights_group_bytes + panel * p.panel_bytes;
+  }
+  return result;
+}
+
+// Stores the sums of one consumer, token by token through shared memory.
+template <int kRowTiles, int kTokens>
+__device__ __forceinline__ void StoreProducts(const ProductTilesParams& p,
+                                              const ProductTile<kRowTiles, kTokens>& tile,
+                                              int live, int consumer,
+                                              const float (&sums)[kRowTiles][kTokens / 2],
+                                              StagingRow<kRowTiles>* staging) {
+  constexpr int kFeatures = kRowTiles * 64;
+  const int lane = LaneIndex(), warp = threadIdx.x / kWarp % 4, g = lane / 4, t = lane % 4;
+  const int first = tile.row + consumer * kFeatures;
+  const int features = Min(kFeatures, p.out_features - first);
+#pragma unroll
+  for (int part = 0; part < kTokens / kStagingTokens; ++part) {
+    NamedBarrierSync(1 + consumer, kWarpgroup);
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int piece = 0; piece < kStagingTokens / 8; ++piece) {
+        const float* d = &sums[m][(part * kStagingTokens / 8 + piece) * 4];
+        float* to = &staging[piece * 8 + 2 * t][m * 64 + warp * 16 + g];
+        to[0] = d[0];
+        to[kFeatures + 4] = d[1];
+        to[8] = d[2];
+        to[kFeatures + 4 + 8] = d[3];
+      }
+    }
+    NamedBarrierSync(1 + consumer, kWarpgroup);
+    for (int i = warp; i < kStagingTokens; i += 4) {
+      const int token = tile.token + part * kStagingTokens + i;
+      if (token >= live) break;
+      const float scale = p.x_scales[static_cast<i64>(tile.group) * p.x_group_rows + token];
+      float* out = reinterpret_cast<float*>(p.out + token * p.out_row_bytes +
+                                            tile.group * p.out_group_bytes) + first;
+      if (p.aligned) {
+        for (int f = lane * 4; f < features; f += kWarp * 4) {
+          float4 v = *reinterpret_cast<const float4*>(&staging[i][f]);
+          float4 b = {0, 0, 0, 0};
+          if (p.bias != nullptr) {
+            const float* from = p.bias + first + f;
+            b = {from[0], from[1], from[2], from[3]};
+          }
+          v = {v.x * scale + b.x, v.y * scale + b.y, v.z * scale + b.z, v.w * scale + b.w};
+          *reinterpret_cast<float4*>(out + f) = v;
+        }
+      } else {
+        for (int f = lane; f < features; f += kWarp) {
+          out[f] = staging[i][f] * scale + (p.bias == nullptr ? 0.0f : p.bias[first + f]);
+        }
+      }
+    }
+  }
+}
+
+template <class Weights, int kRowTiles, int kTokens, int kStages>
+__global__ void __launch_bounds__(kTileLoopThreads, 1)
+    ProductTiles(const __grid_constant__ ProductTilesParams p) {
+  using Tile = ProductTile<kRowTiles, kTokens>;
+  extern __shared__ __align__(1024) u8 dynamic_shared[];
+  auto& shared = *reinterpret_cast<ProductTilesShared<kRowTiles, kTokens, kStages>*>(dynamic_shared);
+  if (threadIdx.x == 0) shared.ring.Init();
+  __syncthreads();
+
+  const int live = p.live_rows == nullptr ? p.tokens : Min(*p.live_rows, p.tokens);
+  const int count = Tile::Count(p, live);
+  const int role = WarpIndex() / 4;
+  PipelineState<kStages> state;
+  if (role == kConsumers) {
+    RegistersShrink<kProducerRegisters>();
+    if (threadIdx.x != kConsumers * kWarpgroup) return;
+    for (int i = blockIdx.x; i < count; i += gridDim.x) {
+      const Tile tile(p, live, i);
+      ProduceTile<kTokens>(shared.ring, state, &p.x, tile.group * p.x_group_rows + tile.token, 1,
+                           CeilDiv(p.tiles, kStepTiles));
+    }
+  } else {
+    RegistersGrow<kConsumerRegisters>();
+    if (static_cast<int>(blockIdx.x) >= count) return;
+    WeightReader<Weights, kRowTiles> reader(p.tiles);
+    WeightPanels<kRowTiles> panels = PanelsOf(p, Tile(p, live, blockIdx.x), role);
+    reader.Begin(panels);
+    for (int i = blockIdx.x; i < count; i += gridDim.x) {
+      const Tile tile(p, live, i);
+      const int following = i + gridDim.x < count ? i + gridDim.x : i;
+      const WeightPanels<kRowTiles> next = PanelsOf(p, Tile(p, live, following), role);
+      float sums[kRowTiles][kTokens / 2];
+      ConsumeTile<kTokens>(sums, reader, panels, next, shared.ring, state);
+      StoreProducts(p, tile, live, role, sums, shared.staging[role]);
+      panels = next;
+    }
+  }
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,67 @@
+// Quantised weights in tiles (backends/device/tiles.h), unpacked as operand A of the products of 16
+// k: 16 weights of a lane's tile to two fragments. The k of a product is permuted: position
+// 2t + (j & 1) + 8 (j >> 1) of 16 holds element 4t + j, which is how convert_rows.cuh writes the
+// other operand, so that a lane needs no weights but its own.
+#pragma once
+
+#include "ptx/convert.cuh"
+
+namespace tandem::cuda {
+
+// Read once, so past L1. In program order: the compiler must not move a load to its use.
+__device__ __forceinline__ u32 LoadOnce32(const void* p) {
+  u32 x;
+  asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(x) : "l"(p));
+  return x;
+}
+__device__ __forceinline__ void LoadOnce64(const void* p, u32& x, u32& y) {
+  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "l"(p));
+}
+
+struct IQ4NLTiles {
+  static constexpr int kUnitTiles = 1;
+  static constexpr int kUnitBytes = 288;
+
+  // What a lane needs of a tile, as it is in memory.
+  struct Raw {
+    u32 codes[2];  // rows g and g + 8
+    u32 scales;
+  };
+
+  __device__ static __forceinline__ Raw Load(const u8* unit, int /*tile*/, int lane) {
+    Raw raw;
+    LoadOnce64(unit + 32 + lane * 8, raw.codes[0], raw.codes[1]);
+    raw.scales = LoadOnce32(unit + lane / 4 * 4);
+    return raw;
+  }
+
+  // a[0..3]: fragment of elements 0..15 of the tile; a[4..7]: of 16..31.
+  __device__ static __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) {
+    UnpackRow<0>(raw.codes[0], Permute(raw.scales, 0, 0x1010), a);
+    UnpackRow<1>(raw.codes[1], Permute(raw.scales, 0, 0x3232), a);
+  }
+
+ private:
+  template <int kRow>
+  __device__ static __forceinline__ void UnpackRow(u32 codes, u32 scale, u32 (&a)[8]) {
+    const u32 index = codes & 0x77777777u;
+    const u32 upper = ((codes >> 1) & 0x44444444u) | 0x32103210u;
+    UnpackFour(index, upper, scale, a[kRow], a[kRow + 2]);
+    UnpackFour(index >> 16, upper >> 16, scale, a[kRow + 4], a[kRow + 6]);
+  }
+
+  // The table has kIQ4Values + 128, so that a value is the low byte of the f16 number 1024 + value.
+  __device__ static __forceinline__ void UnpackFour(u32 index, u32 upper, u32 scale, u32& low,
+                                                    u32& high) {
+    const u32 bytes = Permute(Permute(0x3F2D1801u, 0x766A5D4Fu, index),
+                              Permute(0xA6998D81u, 0xF1D9C5B5u, index), upper);
+    low = Scaled(Permute(bytes, 0x64646464u, 0x4140), scale);
+    high = Scaled(Permute(bytes, 0x64646464u, 0x4342), scale);
+  }
+
+  __device__ static __forceinline__ u32 Scaled(u32 biased, u32 scale) {
+    return MulF16x2(SubF16x2(biased, 0x64806480u), scale);  // 1152
+  }
+};
+
+}  // namespace tandem::cuda
