@@ -12,14 +12,14 @@ inline constexpr int kStagingTokens = 32;
 template <int kRowTiles>
 using StagingRow = float[kRowTiles * 64 + 4];
 
-template <int kRowTiles, int kTokens, int kStages>
+template <int kConsumers, int kRowTiles, int kTokens, int kStages>
 struct ProductTilesShared {
-  TokenRing<kTokens, kStages> ring;
+  TokenRing<kConsumers, kTokens, kStages> ring;
   alignas(16) StagingRow<kRowTiles> staging[kConsumers][kStagingTokens];
 };
 
 // A tile of work: rows of weights by tokens of a group.
-template <int kRowTiles, int kTokens>
+template <int kConsumers, int kRowTiles, int kTokens>
 struct ProductTile {
   static constexpr int kRows = kConsumers * kRowTiles * 64;
   int group, row, token;
@@ -36,9 +36,9 @@ struct ProductTile {
 };
 
 // The panels that the warp multiplies; beyond the last the last again, whose sums are not stored.
-template <int kRowTiles, int kTokens>
+template <int kConsumers, int kRowTiles, int kTokens>
 __device__ __forceinline__ WeightPanels<kRowTiles> PanelsOf(
-    const ProductTilesParams& p, const ProductTile<kRowTiles, kTokens>& tile, int consumer) {
+    const ProductTilesParams& p, const ProductTile<kConsumers, kRowTiles, kTokens>& tile, int consumer) {
   WeightPanels<kRowTiles> result;
   const int warp = threadIdx.x / kWarp % 4;
 #pragma unroll
@@ -50,19 +50,39 @@ __device__ __forceinline__ WeightPanels<kRowTiles> PanelsOf(
   return result;
 }
 
+// A token's row of `features` sums, by one warp.
+__device__ __forceinline__ void StoreRow(const ProductTilesParams& p, const float* sums, float scale,
+                                         int first, int features, float* out) {
+  const int lane = LaneIndex();
+  if (p.aligned && p.bias == nullptr) {
+    for (int f = lane * 4; f < features; f += kWarp * 4) {
+      const float4 v = *reinterpret_cast<const float4*>(sums + f);
+      *reinterpret_cast<float4*>(out + f) = {v.x * scale, v.y * scale, v.z * scale, v.w * scale};
+    }
+  } else {
+    for (int f = lane; f < features; f += kWarp) {
+      out[f] = sums[f] * scale + (p.bias == nullptr ? 0.0f : p.bias[first + f]);
+    }
+  }
+}
+
 // Stores the sums of one consumer, token by token through shared memory.
-template <int kRowTiles, int kTokens>
-__device__ __forceinline__ void StoreProducts(const ProductTilesParams& p,
-                                              const ProductTile<kRowTiles, kTokens>& tile,
-                                              int live, int consumer,
-                                              const float (&sums)[kRowTiles][kTokens / 2],
-                                              StagingRow<kRowTiles>* staging) {
-  constexpr int kFeatures = kRowTiles * 64;
+template <int kConsumers, int kRowTiles, int kTokens>
+__device__ __forceinline__ void StoreProducts(
+    const ProductTilesParams& p, const ProductTile<kConsumers, kRowTiles, kTokens>& tile, int live,
+    int consumer, const float (&sums)[kRowTiles][kTokens / 2], StagingRow<kRowTiles>* staging) {
+  constexpr int kFeatures = kRowTiles * 64, kParts = kTokens / kStagingTokens;
   const int lane = LaneIndex(), warp = threadIdx.x / kWarp % 4, g = lane / 4, t = lane % 4;
   const int first = tile.row + consumer * kFeatures;
   const int features = Min(kFeatures, p.out_features - first);
+  float scales[kParts];
 #pragma unroll
-  for (int part = 0; part < kTokens / kStagingTokens; ++part) {
+  for (int part = 0; part < kParts; ++part) {
+    const int token = Min(tile.token + part * kStagingTokens + lane, live - 1);
+    scales[part] = p.x_scales[static_cast<i64>(tile.group) * p.x_group_rows + token];
+  }
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
     NamedBarrierSync(1 + consumer, kWarpgroup);
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
@@ -77,38 +97,23 @@ __device__ __forceinline__ void StoreProducts(const ProductTilesParams& p,
       }
     }
     NamedBarrierSync(1 + consumer, kWarpgroup);
+#pragma unroll 4
     for (int i = warp; i < kStagingTokens; i += 4) {
+      const float scale = Shuffle(scales[part], i);
       const int token = tile.token + part * kStagingTokens + i;
       if (token >= live) break;
-      const float scale = p.x_scales[static_cast<i64>(tile.group) * p.x_group_rows + token];
-      float* out = reinterpret_cast<float*>(p.out + token * p.out_row_bytes +
-                                            tile.group * p.out_group_bytes) + first;
-      if (p.aligned) {
-        for (int f = lane * 4; f < features; f += kWarp * 4) {
-          float4 v = *reinterpret_cast<const float4*>(&staging[i][f]);
-          float4 b = {0, 0, 0, 0};
-          if (p.bias != nullptr) {
-            const float* from = p.bias + first + f;
-            b = {from[0], from[1], from[2], from[3]};
-          }
-          v = {v.x * scale + b.x, v.y * scale + b.y, v.z * scale + b.z, v.w * scale + b.w};
-          *reinterpret_cast<float4*>(out + f) = v;
-        }
-      } else {
-        for (int f = lane; f < features; f += kWarp) {
-          out[f] = staging[i][f] * scale + (p.bias == nullptr ? 0.0f : p.bias[first + f]);
-        }
-      }
+      u8* row = p.out + token * p.out_row_bytes + tile.group * p.out_group_bytes;
+      StoreRow(p, staging[i], scale, first, features, reinterpret_cast<float*>(row) + first);
     }
   }
 }
 
-template <class Weights, int kRowTiles, int kTokens, int kStages>
-__global__ void __launch_bounds__(kTileLoopThreads, 1)
+template <class Weights, int kConsumers, int kRowTiles, int kTokens, int kStages>
+__global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
     ProductTiles(const __grid_constant__ ProductTilesParams p) {
-  using Tile = ProductTile<kRowTiles, kTokens>;
+  using Tile = ProductTile<kConsumers, kRowTiles, kTokens>;
   extern __shared__ __align__(1024) u8 dynamic_shared[];
-  auto& shared = *reinterpret_cast<ProductTilesShared<kRowTiles, kTokens, kStages>*>(dynamic_shared);
+  auto& shared = *reinterpret_cast<ProductTilesShared<kConsumers, kRowTiles, kTokens, kStages>*>(dynamic_shared);
   if (threadIdx.x == 0) shared.ring.Init();
   __syncthreads();
 
@@ -125,19 +130,17 @@ __global__ void __launch_bounds__(kTileLoopThreads, 1)
                            CeilDiv(p.tiles, kStepTiles));
     }
   } else {
-    RegistersGrow<kConsumerRegisters>();
+    RegistersGrow<kConsumerRegisters<kConsumers>>();
     if (static_cast<int>(blockIdx.x) >= count) return;
-    WeightReader<Weights, kRowTiles> reader(p.tiles);
-    WeightPanels<kRowTiles> panels = PanelsOf(p, Tile(p, live, blockIdx.x), role);
-    reader.Begin(panels);
+    const RingAddresses<kTokens, kStages> ring(shared.ring);
+    WeightReader<Weights, kRowTiles> reader(p.tiles, PanelsOf(p, Tile(p, live, blockIdx.x), role));
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
       const Tile tile(p, live, i);
       const int following = i + gridDim.x < count ? i + gridDim.x : i;
       const WeightPanels<kRowTiles> next = PanelsOf(p, Tile(p, live, following), role);
       float sums[kRowTiles][kTokens / 2];
-      ConsumeTile<kTokens>(sums, reader, panels, next, shared.ring, state);
+      ConsumeTile<kTokens>(sums, reader, next, ring, state);
       StoreProducts(p, tile, live, role, sums, shared.staging[role]);
-      panels = next;
     }
   }
 }

@@ -18,7 +18,16 @@ __device__ __forceinline__ void LoadOnce64(const void* p, u32& x, u32& y) {
   asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "l"(p));
 }
 
-struct IQ4NLTiles {
+// A constant in a register: as blocks have one dimension, threadIdx.y is zero, but the compiler does
+// not know it. Otherwise it would move the constant to a register before each use.
+__device__ __forceinline__ u32 InRegister(u32 x) {
+  u32 zero;
+  asm volatile("mov.u32 %0, %%tid.y;" : "=r"(zero));
+  return x + zero;
+}
+
+class IQ4NLTiles {
+ public:
   static constexpr int kUnitTiles = 1;
   static constexpr int kUnitBytes = 288;
 
@@ -36,32 +45,37 @@ struct IQ4NLTiles {
   }
 
   // a[0..3]: fragment of elements 0..15 of the tile; a[4..7]: of 16..31.
-  __device__ static __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) {
+  __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
     UnpackRow<0>(raw.codes[0], Permute(raw.scales, 0, 0x1010), a);
     UnpackRow<1>(raw.codes[1], Permute(raw.scales, 0, 0x3232), a);
   }
 
  private:
   template <int kRow>
-  __device__ static __forceinline__ void UnpackRow(u32 codes, u32 scale, u32 (&a)[8]) {
+  __device__ __forceinline__ void UnpackRow(u32 codes, u32 scale, u32 (&a)[8]) const {
     const u32 index = codes & 0x77777777u;
     const u32 upper = ((codes >> 1) & 0x44444444u) | 0x32103210u;
     UnpackFour(index, upper, scale, a[kRow], a[kRow + 2]);
     UnpackFour(index >> 16, upper >> 16, scale, a[kRow + 4], a[kRow + 6]);
   }
 
-  // The table has kIQ4Values + 128, so that a value is the low byte of the f16 number 1024 + value.
-  __device__ static __forceinline__ void UnpackFour(u32 index, u32 upper, u32 scale, u32& low,
-                                                    u32& high) {
-    const u32 bytes = Permute(Permute(0x3F2D1801u, 0x766A5D4Fu, index),
-                              Permute(0xA6998D81u, 0xF1D9C5B5u, index), upper);
-    low = Scaled(Permute(bytes, 0x64646464u, 0x4140), scale);
-    high = Scaled(Permute(bytes, 0x64646464u, 0x4342), scale);
+  __device__ __forceinline__ void UnpackFour(u32 index, u32 upper, u32 scale, u32& low,
+                                             u32& high) const {
+    const u32 bytes = Permute(Permute(table_[0], table_[1], index),
+                              Permute(table_[2], table_[3], index), upper);
+    low = Scaled(Permute(bytes, exponent_, 0x4140), scale);
+    high = Scaled(Permute(bytes, exponent_, 0x4342), scale);
   }
 
-  __device__ static __forceinline__ u32 Scaled(u32 biased, u32 scale) {
-    return MulF16x2(SubF16x2(biased, 0x64806480u), scale);  // 1152
+  __device__ __forceinline__ u32 Scaled(u32 biased, u32 scale) const {
+    return MulF16x2(SubF16x2(biased, bias_), scale);
   }
+
+  // kIQ4Values + 128, so that a value is the low byte of the f16 number 1024 + value.
+  u32 table_[4] = {InRegister(0x3F2D1801u), InRegister(0x766A5D4Fu), InRegister(0xA6998D81u),
+                   InRegister(0xF1D9C5B5u)};
+  u32 exponent_ = InRegister(0x64646464u);
+  u32 bias_ = InRegister(0x64806480u);  // 1152
 };
 
 }  // namespace tandem::cuda

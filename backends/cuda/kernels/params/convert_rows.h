@@ -13,7 +13,7 @@ struct ConvertRowsParams {
   u8* out;               // f16 [groups * group_rows, columns rounded up to 64]
   float* scales;         // what to multiply a row with to have its numbers back
   const i32* rows;       // gather: source(r) = rows[r] / row_divisor; null: r
-  const i32* live_rows;  // null: all
+  const i32* live_rows;  // null: all. With `rows`: of those
   i64 x_row_bytes;
   i64 x_group_bytes;
   i32 columns;  // a multiple of 4
