@@ -12,13 +12,15 @@ namespace tandem::cuda {
 inline constexpr int kExpertConsumers = 2;
 inline constexpr int kExpertRowTiles = 2;  // gate and up, or two of down
 inline constexpr int kExpertTokens = 128;  // of the widest tile
-inline constexpr int kExpertStages = 8;
+inline constexpr int kExpertStages = 6;
 
 // A consumer's rows on their way out, a box of tokens at a time; padded against bank conflicts.
 using ExpertStaging = u16[kExpertBox][64 + 8];
 
+template <class Weights>
 struct ExpertProductsShared {
-  TokenRing<kExpertConsumers, kExpertTokens, kExpertStages> ring;
+  static constexpr int kStages = kWeightSteps<Weights> == 1 ? kExpertStages : 4;
+  TileRing<Weights, kExpertConsumers, kExpertRowTiles, kExpertTokens, kStages> ring;
   alignas(16) ExpertStaging staging[kExpertConsumers];
 };
 
@@ -41,7 +43,7 @@ struct ExpertTile {
   }
   // The tiles among which tile `index` is; anything beyond the last.
   __device__ static __forceinline__ ExpertTiles Load(const ExpertProductsParams& p, int index) {
-    return p.tiles[Min(index, Count(p) - 1) / CeilDiv(p.features, kRows)];
+    return p.tiles[Max(0, Min(index, Count(p) - 1)) / CeilDiv(p.features, kRows)];
   }
   __device__ static __forceinline__ int Count(const ExpertProductsParams& p) {
     return p.counts[1] * CeilDiv(p.features, kRows);
@@ -53,19 +55,13 @@ struct ExpertTile {
   }
 };
 
+// Panels beyond the last of a matrix are the next matrix's; their sums are not stored.
 template <bool kBoth>
-__device__ __forceinline__ WeightPanels<kExpertRowTiles> PanelsOf(const ExpertProductsParams& p,
-                                                                  const ExpertTile<kBoth>& tile,
-                                                                  int consumer) {
-  WeightPanels<kExpertRowTiles> result;
-  const int warp = threadIdx.x / kWarp % 4;
-#pragma unroll
-  for (int m = 0; m < kExpertRowTiles; ++m) {
-    const int panel = Min(tile.FirstRow(consumer, m) / 16 + warp, p.features / 16 - 1);
-    const u8* weights = kBoth && m == 1 ? p.up : p.weights;
-    result.panels[m] = weights + tile.expert * p.expert_bytes + panel * p.panel_bytes;
-  }
-  return result;
+__device__ __forceinline__ WeightBoxes BoxesOf(const ExpertProductsParams& p,
+                                               const ExpertTile<kBoth>& tile) {
+  const int panel = (tile.expert * p.features + tile.row) / 16;
+  if (kBoth) return {{&p.weights, &p.up}, kExpertConsumers * 2, panel, 4};
+  return {{&p.weights, &p.weights}, 1, panel, 0};
 }
 
 // The exponent of 16 numbers of which `largest` is the largest: zero as long as f16 numbers have
@@ -174,21 +170,18 @@ __device__ __forceinline__ void FinishSums(const ExpertProductsParams& p,
   }
 }
 
-template <bool kBoth, int kTokens, class Reader, class Ring, class State>
+template <bool kBoth, int kTokens, class Consumer>
 __device__ __forceinline__ void ConsumeExpertTile(const ExpertProductsParams& p,
-                                                  const ExpertTile<kBoth>& tile, int consumer,
-                                                  Reader& reader,
-                                                  const WeightPanels<kExpertRowTiles>& next,
-                                                  Ring ring, State& state,
-                                                  ExpertStaging& staging) {
+                                                  const ExpertTile<kBoth>& tile, int index,
+                                                  Consumer& consumer, ExpertStaging& staging) {
   float sums[kExpertRowTiles][kTokens / 2];
-  ConsumeTile<kTokens>(sums, reader, next, ring, state);
+  consumer.template Multiply<kTokens>(CeilDiv(p.k_tiles, kStepTiles), sums);
   FinishSums<kBoth, kTokens>(p, tile, sums);
-  if (tile.FirstRow(consumer, 0) < p.features) {
-    StoreHalves<kBoth, kTokens>(p, tile, consumer, 0, sums[0], staging);
+  if (tile.FirstRow(index, 0) < p.features) {
+    StoreHalves<kBoth, kTokens>(p, tile, index, 0, sums[0], staging);
   }
-  if (!kBoth && tile.FirstRow(consumer, 1) < p.features) {
-    StoreHalves<kBoth, kTokens>(p, tile, consumer, 1, sums[1], staging);
+  if (!kBoth && tile.FirstRow(index, 1) < p.features) {
+    StoreHalves<kBoth, kTokens>(p, tile, index, 1, sums[1], staging);
   }
 }
 
@@ -197,49 +190,40 @@ __global__ void __launch_bounds__((kExpertConsumers + 1) * kWarpgroup, 1)
     ExpertProducts(const __grid_constant__ ExpertProductsParams p) {
   using Tile = ExpertTile<kBoth>;
   extern __shared__ __align__(1024) u8 dynamic_shared[];
-  auto& shared = *reinterpret_cast<ExpertProductsShared*>(dynamic_shared);
+  auto& shared = *reinterpret_cast<ExpertProductsShared<Weights>*>(dynamic_shared);
   if (threadIdx.x == 0) shared.ring.Init();
   __syncthreads();
 
   const int count = Tile::Count(p), role = WarpIndex() / 4;
-  PipelineState<kExpertStages> state;
   if (role == kExpertConsumers) {
     RegistersShrink<kProducerRegisters>();
     if (threadIdx.x != kExpertConsumers * kWarpgroup) return;
+    StateOf<decltype(shared.ring)> state;
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
       const Tile tile(p, i, Tile::Load(p, i));
-      ProduceTile<kExpertBox>(shared.ring, state, &p.x, tile.place, tile.boxes(),
-                              CeilDiv(p.k_tiles, kStepTiles));
+      ProduceTile<kExpertBox, Weights>(shared.ring, state, &p.x, tile.place, tile.boxes(),
+                                       BoxesOf(p, tile), CeilDiv(p.k_tiles, kStepTiles));
     }
   } else {
     RegistersGrow<kConsumerRegisters<kExpertConsumers>>();
-    if (static_cast<int>(blockIdx.x) >= count) return;
-    const RingAddresses<kExpertTokens, kExpertStages> ring(shared.ring);
-    Tile tile(p, blockIdx.x, Tile::Load(p, blockIdx.x));
-    ExpertTiles ahead = Tile::Load(p, blockIdx.x + gridDim.x);
-    WeightReader<Weights, kExpertRowTiles> reader(p.k_tiles, PanelsOf(p, tile, role));
+    Consumer<Weights, kExpertRowTiles, decltype(shared.ring)> consumer(shared.ring, role);
+    ExpertTiles ahead = Tile::Load(p, blockIdx.x);
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
-      const Tile following(p, Min<int>(i + gridDim.x, count - 1), ahead);
-      ahead = Tile::Load(p, i + 2 * gridDim.x);  // a tile early, as this takes time
-      const WeightPanels<kExpertRowTiles> next = PanelsOf(p, following, role);
+      const Tile tile(p, i, ahead);
+      ahead = Tile::Load(p, i + gridDim.x);
       switch (tile.boxes()) {
         case 1:
-          ConsumeExpertTile<kBoth, 32>(p, tile, role, reader, next, ring, state,
-                                       shared.staging[role]);
+          ConsumeExpertTile<kBoth, 32>(p, tile, role, consumer, shared.staging[role]);
           break;
         case 2:
-          ConsumeExpertTile<kBoth, 64>(p, tile, role, reader, next, ring, state,
-                                       shared.staging[role]);
+          ConsumeExpertTile<kBoth, 64>(p, tile, role, consumer, shared.staging[role]);
           break;
         case 3:
-          ConsumeExpertTile<kBoth, 96>(p, tile, role, reader, next, ring, state,
-                                       shared.staging[role]);
+          ConsumeExpertTile<kBoth, 96>(p, tile, role, consumer, shared.staging[role]);
           break;
         default:
-          ConsumeExpertTile<kBoth, 128>(p, tile, role, reader, next, ring, state,
-                                       shared.staging[role]);
+          ConsumeExpertTile<kBoth, 128>(p, tile, role, consumer, shared.staging[role]);
       }
-      tile = following;
     }
   }
 }

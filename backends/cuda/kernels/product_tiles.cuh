@@ -12,9 +12,9 @@ inline constexpr int kStagingTokens = 32;
 template <int kRowTiles>
 using StagingRow = float[kRowTiles * 64 + 4];
 
-template <int kConsumers, int kRowTiles, int kTokens, int kStages>
+template <class Weights, int kConsumers, int kRowTiles, int kTokens, int kStages>
 struct ProductTilesShared {
-  TokenRing<kConsumers, kTokens, kStages> ring;
+  TileRing<Weights, kConsumers, kRowTiles, kTokens, kStages> ring;
   alignas(16) StagingRow<kRowTiles> staging[kConsumers][kStagingTokens];
 };
 
@@ -34,21 +34,6 @@ struct ProductTile {
     return p.groups * CeilDiv(p.out_features, kRows) * CeilDiv(live, kTokens);
   }
 };
-
-// The panels that the warp multiplies; beyond the last the last again, whose sums are not stored.
-template <int kConsumers, int kRowTiles, int kTokens>
-__device__ __forceinline__ WeightPanels<kRowTiles> PanelsOf(
-    const ProductTilesParams& p, const ProductTile<kConsumers, kRowTiles, kTokens>& tile, int consumer) {
-  WeightPanels<kRowTiles> result;
-  const int warp = threadIdx.x / kWarp % 4;
-#pragma unroll
-  for (int m = 0; m < kRowTiles; ++m) {
-    const int row = tile.row + (consumer * kRowTiles + m) * 64;
-    const int panel = Min(row / 16 + warp, p.out_features / 16 - 1);
-    result.panels[m] = p.weights + tile.group * p.weights_group_bytes + panel * p.panel_bytes;
-  }
-  return result;
-}
 
 // A token's row of `features` sums, by one warp.
 __device__ __forceinline__ void StoreRow(const ProductTilesParams& p, const float* sums, float scale,
@@ -112,35 +97,33 @@ template <class Weights, int kConsumers, int kRowTiles, int kTokens, int kStages
 __global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
     ProductTiles(const __grid_constant__ ProductTilesParams p) {
   using Tile = ProductTile<kConsumers, kRowTiles, kTokens>;
+  using Shared = ProductTilesShared<Weights, kConsumers, kRowTiles, kTokens, kStages>;
   extern __shared__ __align__(1024) u8 dynamic_shared[];
-  auto& shared = *reinterpret_cast<ProductTilesShared<kConsumers, kRowTiles, kTokens, kStages>*>(dynamic_shared);
+  auto& shared = *reinterpret_cast<Shared*>(dynamic_shared);
   if (threadIdx.x == 0) shared.ring.Init();
   __syncthreads();
 
   const int live = p.live_rows == nullptr ? p.tokens : Min(*p.live_rows, p.tokens);
-  const int count = Tile::Count(p, live);
-  const int role = WarpIndex() / 4;
-  PipelineState<kStages> state;
+  const int count = Tile::Count(p, live), role = WarpIndex() / 4;
+  const int steps = CeilDiv(p.tiles, kStepTiles);
   if (role == kConsumers) {
     RegistersShrink<kProducerRegisters>();
     if (threadIdx.x != kConsumers * kWarpgroup) return;
+    StateOf<decltype(shared.ring)> state;
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
       const Tile tile(p, live, i);
-      ProduceTile<kTokens>(shared.ring, state, &p.x, tile.group * p.x_group_rows + tile.token, 1,
-                           CeilDiv(p.tiles, kStepTiles));
+      const WeightBoxes boxes = {{&p.weights, &p.weights}, 1,
+                                 (tile.group * p.out_features + tile.row) / 16, 0};
+      ProduceTile<kTokens, Weights>(shared.ring, state, &p.x,
+                                    tile.group * p.x_group_rows + tile.token, 1, boxes, steps);
     }
   } else {
     RegistersGrow<kConsumerRegisters<kConsumers>>();
-    if (static_cast<int>(blockIdx.x) >= count) return;
-    const RingAddresses<kTokens, kStages> ring(shared.ring);
-    WeightReader<Weights, kRowTiles> reader(p.tiles, PanelsOf(p, Tile(p, live, blockIdx.x), role));
+    Consumer<Weights, kRowTiles, decltype(shared.ring)> consumer(shared.ring, role);
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
-      const Tile tile(p, live, i);
-      const int following = i + gridDim.x < count ? i + gridDim.x : i;
-      const WeightPanels<kRowTiles> next = PanelsOf(p, Tile(p, live, following), role);
       float sums[kRowTiles][kTokens / 2];
-      ConsumeTile<kTokens>(sums, reader, next, ring, state);
-      StoreProducts(p, tile, live, role, sums, shared.staging[role]);
+      consumer.template Multiply<kTokens>(steps, sums);
+      StoreProducts(p, Tile(p, live, i), live, role, sums, shared.staging[role]);
     }
   }
 }

@@ -8,16 +8,6 @@
 
 namespace tandem::cuda {
 
-// Read once, so past L1. In program order: the compiler must not move a load to its use.
-__device__ __forceinline__ u32 LoadOnce32(const void* p) {
-  u32 x;
-  asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(x) : "l"(p));
-  return x;
-}
-__device__ __forceinline__ void LoadOnce64(const void* p, u32& x, u32& y) {
-  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "l"(p));
-}
-
 // A constant in a register: as blocks have one dimension, threadIdx.y is zero, but the compiler does
 // not know it. Otherwise it would move the constant to a register before each use.
 __device__ __forceinline__ u32 InRegister(u32 x) {
@@ -39,8 +29,9 @@ class IQ4NLTiles {
 
   __device__ static __forceinline__ Raw Load(const u8* unit, int /*tile*/, int lane) {
     Raw raw;
-    LoadOnce64(unit + 32 + lane * 8, raw.codes[0], raw.codes[1]);
-    raw.scales = LoadOnce32(unit + lane / 4 * 4);
+    const uint2 codes = *reinterpret_cast<const uint2*>(unit + 32 + lane * 8);
+    raw.codes[0] = codes.x, raw.codes[1] = codes.y;
+    raw.scales = *reinterpret_cast<const u32*>(unit + lane / 4 * 4);
     return raw;
   }
 
@@ -54,7 +45,7 @@ class IQ4NLTiles {
   template <int kRow>
   __device__ __forceinline__ void UnpackRow(u32 codes, u32 scale, u32 (&a)[8]) const {
     const u32 index = codes & 0x77777777u;
-    const u32 upper = ((codes >> 1) & 0x44444444u) | 0x32103210u;
+    const u32 upper = Lop3<0xEA>(codes >> 1, upper_bit_, bytes_);  // (a & b) | c
     UnpackFour(index, upper, scale, a[kRow], a[kRow + 2]);
     UnpackFour(index >> 16, upper >> 16, scale, a[kRow + 4], a[kRow + 6]);
   }
@@ -74,6 +65,7 @@ class IQ4NLTiles {
   // kIQ4Values + 128, so that a value is the low byte of the f16 number 1024 + value.
   u32 table_[4] = {InRegister(0x3F2D1801u), InRegister(0x766A5D4Fu), InRegister(0xA6998D81u),
                    InRegister(0xF1D9C5B5u)};
+  u32 upper_bit_ = InRegister(0x44444444u), bytes_ = InRegister(0x32103210u);
   u32 exponent_ = InRegister(0x64646464u);
   u32 bias_ = InRegister(0x64806480u);  // 1152
 };

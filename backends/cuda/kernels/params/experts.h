@@ -48,20 +48,18 @@ TANDEM_HOST_DEVICE constexpr i32 MaxExpertTiles(i32 pairs, i32 experts, i32 widt
 //
 // With both: out = silu(gate x) * (up x), permuted as operand B. Else out = weights x.
 struct ExpertProductsParams {
+  TensorMap weights;       // [experts]: gate or down; boxes of a stage of all panels of a tile, or
+  TensorMap up;            // with both matrices of 4 panels
   TensorMap x;             // f16 [places, K rounded up to 64], boxes of kExpertBox rows
   const float* x_scales;   // of each place
-  const u8* weights;       // [experts]: gate or down
-  const u8* up;
   u8* out;                 // f16 [rows, features]
   i8* exponents;           // [rows, features / 16], zero unless this kernel writes another
   i32* any_exponent;       // set to 1 if one is not zero
   const i32* pairs;        // row of `out` of each place; null: the place
   const ExpertTiles* tiles;
   const i32* counts;
-  i64 expert_bytes;  // of a matrix
-  i64 panel_bytes;   // of 16 rows of it
-  i32 features;      // rows of a matrix, a multiple of 16
-  i32 k_tiles;       // K / 32
+  i32 features;  // rows of a matrix, a multiple of 16
+  i32 k_tiles;   // K / 32
 };
 
 // Gives the numbers of each row one exponent, as a factor in `scales`.

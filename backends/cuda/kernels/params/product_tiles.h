@@ -8,14 +8,12 @@ namespace tandem::cuda {
 // out[t, g] = w[g] x[t, g] + bias. Activations as convert_rows.cuh writes them: row g * x_group_rows
 // + t.
 struct ProductTilesParams {
+  TensorMap weights;     // of all groups; boxes of a stage of a tile's panels
   TensorMap x;           // f16 [rows, K rounded up to 64], boxes of 64 k and the tokens of a tile
   const float* x_scales;  // of each row
-  const u8* weights;     // in tiles
   const float* bias;     // [out_features] or null
   u8* out;               // f32 [tokens, groups, out_features]
   const i32* live_rows;  // null: all tokens
-  i64 weights_group_bytes;
-  i64 panel_bytes;  // of 16 rows of weights
   i64 out_row_bytes;
   i64 out_group_bytes;
   i32 groups;

@@ -53,7 +53,8 @@ __device__ __forceinline__ void MbarrierWait(u32 barrier, u32 parity) {
   }
 }
 __device__ __forceinline__ void MbarrierWait(u64* barrier, u32 parity) {
-  MbarrierWait(SharedAddress(barrier), parity);
+  while (!MbarrierTryWait(SharedAddress(barrier), parity)) {
+  }
 }
 
 // Orders this thread's ordinary writes to shared memory before later reads of it by the tensor
