@@ -185,9 +185,10 @@ __device__ __forceinline__ void ConsumeExpertTile(const ExpertProductsParams& p,
   }
 }
 
-template <class Weights, bool kBoth>
+template <WeightType kType, bool kBoth>
 __global__ void __launch_bounds__((kExpertConsumers + 1) * kWarpgroup, 1)
     ExpertProducts(const __grid_constant__ ExpertProductsParams p) {
+  using Weights = TileWeights<kType>;
   using Tile = ExpertTile<kBoth>;
   extern __shared__ __align__(1024) u8 dynamic_shared[];
   auto& shared = *reinterpret_cast<ExpertProductsShared<Weights>*>(dynamic_shared);

@@ -93,9 +93,10 @@ __device__ __forceinline__ void StoreProducts(
   }
 }
 
-template <class Weights, int kConsumers, int kRowTiles, int kTokens, int kStages>
+template <WeightType kType, int kConsumers, int kRowTiles, int kTokens, int kStages>
 __global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
     ProductTiles(const __grid_constant__ ProductTilesParams p) {
+  using Weights = TileWeights<kType>;
   using Tile = ProductTile<kConsumers, kRowTiles, kTokens>;
   using Shared = ProductTilesShared<Weights, kConsumers, kRowTiles, kTokens, kStages>;
   extern __shared__ __align__(1024) u8 dynamic_shared[];

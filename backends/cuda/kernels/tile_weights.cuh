@@ -1,12 +1,39 @@
 // Quantised weights in tiles (backends/device/tiles.h), unpacked as operand A of the products of 16
-// k: 16 weights of a lane's tile to two fragments. The k of a product is permuted: position
-// 2t + (j & 1) + 8 (j >> 1) of 16 holds element 4t + j, which is how convert_rows.cuh writes the
-// other operand, so that a lane needs no weights but its own.
+// k: the 16 weights that a lane has of a tile, as two fragments. The k of a product is permuted:
+// position 2t + (j & 1) + 8 (j >> 1) of 16 holds element 4t + j, which is how convert_rows.cuh
+// writes the other operand, so that a lane needs no weights but its own.
 #pragma once
 
 #include "ptx/convert.cuh"
+#include "tiles.cuh"
 
 namespace tandem::cuda {
+
+// Load: what a lane needs of a tile, of a unit in shared memory. Unpack: a[0..3], the fragment of
+// elements 0..15 of the tile, and a[4..7], of 16..31.
+template <WeightType kType>
+class TileWeights {
+ public:
+  static constexpr int kUnitTiles = kTileForm<kType>.unit_tiles;
+  static constexpr int kUnitBytes = kTileForm<kType>.unit_bytes;
+
+  struct Raw {
+    TileCodes<kType> codes;
+    TileScalesF16<kType> scales;
+  };
+
+  __device__ static __forceinline__ Raw Load(const u8* unit, int tile, int lane) {
+    return {LoadTileCodes<kType>(unit, tile, lane),
+            LoadTileScalesF16<kType>(unit, tile, lane / 4)};
+  }
+
+  __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
+    u32 halves[2][4];
+    UnpackF16<kType>(raw.codes, raw.scales, halves);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) a[i] = halves[i / 4][i % 4];
+  }
+};
 
 // A constant in a register: as blocks have one dimension, threadIdx.y is zero, but the compiler does
 // not know it. Otherwise it would move the constant to a register before each use.
@@ -16,12 +43,13 @@ __device__ __forceinline__ u32 InRegister(u32 x) {
   return x + zero;
 }
 
-class IQ4NLTiles {
+// The same with fewer instructions.
+template <>
+class TileWeights<WeightType::kIQ4_NL> {
  public:
   static constexpr int kUnitTiles = 1;
   static constexpr int kUnitBytes = 288;
 
-  // What a lane needs of a tile, as it is in memory.
   struct Raw {
     u32 codes[2];  // rows g and g + 8
     u32 scales;
@@ -35,7 +63,6 @@ class IQ4NLTiles {
     return raw;
   }
 
-  // a[0..3]: fragment of elements 0..15 of the tile; a[4..7]: of 16..31.
   __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
     UnpackRow<0>(raw.codes[0], Permute(raw.scales, 0, 0x1010), a);
     UnpackRow<1>(raw.codes[1], Permute(raw.scales, 0, 0x3232), a);

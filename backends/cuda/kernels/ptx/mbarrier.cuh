@@ -17,12 +17,8 @@ __device__ __forceinline__ void MbarrierInitFence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-// The functions that loops call also take the 32-bit address.
-__device__ __forceinline__ void MbarrierArrive(u32 barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
 __device__ __forceinline__ void MbarrierArrive(u64* barrier) {
-  MbarrierArrive(SharedAddress(barrier));
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(barrier)) : "memory");
 }
 
 // Arrives once and adds `bytes` to what copies must still bring before the phase completes.
@@ -34,7 +30,7 @@ __device__ __forceinline__ void MbarrierArriveExpect(u64* barrier, u32 bytes) {
 }
 
 // Whether the phase of that parity has completed; may suspend the thread for a while.
-__device__ __forceinline__ bool MbarrierTryWait(u32 barrier, u32 parity) {
+__device__ __forceinline__ bool MbarrierTryWait(u64* barrier, u32 parity) {
   u32 done;
   asm volatile(
       "{\n"
@@ -43,17 +39,13 @@ __device__ __forceinline__ bool MbarrierTryWait(u32 barrier, u32 parity) {
       "selp.u32 %0, 1, 0, p;\n"
       "}\n"
       : "=r"(done)
-      : "r"(barrier), "r"(parity)
+      : "r"(SharedAddress(barrier)), "r"(parity)
       : "memory");
   return done != 0;
 }
 
-__device__ __forceinline__ void MbarrierWait(u32 barrier, u32 parity) {
-  while (!MbarrierTryWait(barrier, parity)) {
-  }
-}
 __device__ __forceinline__ void MbarrierWait(u64* barrier, u32 parity) {
-  while (!MbarrierTryWait(SharedAddress(barrier), parity)) {
+  while (!MbarrierTryWait(barrier, parity)) {
   }
 }
 

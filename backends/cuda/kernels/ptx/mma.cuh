@@ -39,6 +39,15 @@ __device__ __forceinline__ void MmaS8(i32 (&d)[4], const u32 (&a)[4], u32 b0, u3
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// The same with k = 16: A is a[0], a[1] of above, B is b[0].
+__device__ __forceinline__ void MmaS8(i32 (&d)[4], u32 a0, u32 a1, u32 b0) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+      "{%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a0), "r"(a1), "r"(b0));
+}
+
 // The operands are f32 bits, of which the lower 13 are ignored.
 __device__ __forceinline__ void MmaTF32(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   asm volatile(
