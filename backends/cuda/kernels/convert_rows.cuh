@@ -26,11 +26,17 @@ __device__ __forceinline__ float Silu(float x) { return x / (1.0f + Exp2(-1.4426
 // further on.
 __device__ __forceinline__ int PermutedPlace(int element) { return element / 4 * 2; }
 
+__device__ __forceinline__ float4 LoadFour(const float* x, bool aligned) {
+  if (aligned) return *reinterpret_cast<const float4*>(x);
+  return {x[0], x[1], x[2], x[3]};
+}
+
 template <bool kSwiGlu>
-__device__ __forceinline__ float4 ConvertSource(const float* x, const float* up, int column) {
-  float4 v = *reinterpret_cast<const float4*>(x + column);
+__device__ __forceinline__ float4 ConvertSource(const float* x, const float* up, int column,
+                                                bool aligned) {
+  float4 v = LoadFour(x + column, aligned);
   if constexpr (kSwiGlu) {
-    const float4 u = *reinterpret_cast<const float4*>(up + column);
+    const float4 u = LoadFour(up + column, aligned);
     v = {Silu(v.x) * u.x, Silu(v.y) * u.y, Silu(v.z) * u.z, Silu(v.w) * u.w};
   }
   return v;
@@ -44,21 +50,33 @@ __device__ __forceinline__ float BlockMax(float x) {
   return LanesMax<kConvertThreads / kWarp>(warps[threadIdx.x % (kConvertThreads / kWarp)]);
 }
 
+__device__ __forceinline__ float LargestOf(float4 v) {
+  return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+}
+
+// Four elements of a row of operand B, the first of which is `column`.
+__device__ __forceinline__ void StoreOperand(u32* row, int column, float4 v) {
+  const int place = (column & ~15) + PermutedPlace(column & 15);
+  row[place / 2] = F32ToF16x2(v.x, v.y);
+  row[place / 2 + 4] = F32ToF16x2(v.z, v.w);
+}
+__device__ __forceinline__ float4 Times(float4 v, float factor) {
+  return {v.x * factor, v.y * factor, v.z * factor, v.w * factor};
+}
+
 // Block (r, g) converts row r of group g. Infinite numbers and NaN stay what they are.
 template <bool kSwiGlu>
 __global__ void __launch_bounds__(kConvertThreads)
     ConvertRows(const __grid_constant__ ConvertRowsParams p) {
   const int row = blockIdx.x, group = blockIdx.y;
   if (p.live_rows != nullptr && row >= *p.live_rows) return;
-  const i64 source = p.rows == nullptr ? row : p.rows[row] / p.row_divisor;
-  const i64 offset = source * p.x_row_bytes + group * p.x_group_bytes;
+  const i64 offset = row * p.x_row_bytes + group * p.x_group_bytes;
   const float* x = reinterpret_cast<const float*>(p.x + offset);
   const float* up = reinterpret_cast<const float*>(p.up + offset);
 
   float largest = 0;
   for (int i = threadIdx.x * 4; i < p.columns; i += kConvertThreads * 4) {
-    const float4 v = ConvertSource<kSwiGlu>(x, up, i);
-    largest = fmaxf(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))), largest);
+    largest = fmaxf(largest, LargestOf(ConvertSource<kSwiGlu>(x, up, i, p.aligned)));
   }
   const int exponent = ExponentForF16(BlockMax(largest));
   const float factor = PowerOfTwo(-exponent);
@@ -68,10 +86,8 @@ __global__ void __launch_bounds__(kConvertThreads)
   u32* out = reinterpret_cast<u32*>(p.out + out_row * padded * 2);
   for (int i = threadIdx.x * 4; i < padded; i += kConvertThreads * 4) {
     const float4 v =
-        i < p.columns ? ConvertSource<kSwiGlu>(x, up, i) : float4{0.0f, 0.0f, 0.0f, 0.0f};
-    const int place = (i & ~15) + PermutedPlace(i & 15);
-    out[place / 2] = F32ToF16x2(v.x * factor, v.y * factor);
-    out[place / 2 + 4] = F32ToF16x2(v.z * factor, v.w * factor);
+        i < p.columns ? ConvertSource<kSwiGlu>(x, up, i, p.aligned) : float4{0.0f, 0.0f, 0.0f, 0.0f};
+    StoreOperand(out, i, Times(v, factor));
   }
   if (threadIdx.x == 0) p.scales[out_row] = PowerOfTwo(exponent);
 }

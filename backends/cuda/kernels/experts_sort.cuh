@@ -11,8 +11,13 @@ inline constexpr int kSortWarps = kSortThreads / kWarp;
 
 // The expert of a pair; negative if it is none of the `experts`.
 __device__ __forceinline__ int ExpertOf(const SortPairsParams& p, int pair) {
-  const u8* row = p.ids + pair / p.choices * p.ids_row_bytes;
-  const int id = reinterpret_cast<const i32*>(row)[pair % p.choices];
+  int id;
+  if (p.ids_row_bytes == p.choices * 4) {
+    id = reinterpret_cast<const i32*>(p.ids)[pair];
+  } else {
+    const u8* row = p.ids + pair / p.choices * p.ids_row_bytes;
+    id = reinterpret_cast<const i32*>(row)[pair % p.choices];
+  }
   return id >= 0 && id < p.experts ? id : -1;
 }
 
@@ -83,9 +88,14 @@ __global__ void __launch_bounds__(kSortThreads)
   __syncthreads();
   int at = place + __reduce_add_sync(kAllLanes, lane < warp ? scratch[lane] : 0);
   for (int i = begin; i < end; i += kWarp) {
-    const bool hit = i + lane < end && ExpertOf(p, i + lane) == expert;
-    const u32 hits = __ballot_sync(kAllLanes, hit);
-    if (hit) p.pairs[at + __popc(hits & ((1u << lane) - 1))] = i + lane;
+    const int id = i + lane < end ? ExpertOf(p, i + lane) : p.experts;
+    const u32 hits = __ballot_sync(kAllLanes, id == expert);
+    if (id == expert) {
+      const int mine_at = at + __popc(hits & ((1u << lane) - 1));
+      p.pairs[mine_at] = i + lane;
+      p.places[i + lane] = mine_at;
+    }
+    if (id < 0 && expert == 0) p.places[i + lane] = -1;
     at += __popc(hits);
   }
 }

@@ -10,14 +10,11 @@
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
-#include "params/weight_pieces.h"
+#include "params/tile_ring.h"
+#include "tile_steps.cuh"
 #include "tile_weights.cuh"
 
 namespace tandem::cuda {
-
-inline constexpr int kWarpgroup = 128;
-inline constexpr int kStepK = 64;     // rows of 128 bytes, swizzled
-inline constexpr int kStepTiles = 2;  // of weights, along K
 
 // Registers are dealt to warpgroups: the producer needs few.
 inline constexpr int kProducerRegisters = 24;
@@ -28,10 +25,9 @@ inline constexpr int kConsumerRegisters = kConsumers == 2 ? 240 : kConsumers == 
 template <class Weights>
 inline constexpr int kWeightSteps = Max(1, Weights::kUnitTiles / kStepTiles);
 
-// The copy engine sees weights as panels of pieces of kPieceBytes, which must be a multiple of 16
-// and at most 1024; a box is the pieces of a stage of kBoxPanels panels.
+// A box of weights is the pieces of a stage of some panels.
 template <class Weights>
-inline constexpr int kStageUnits = kWeightSteps<Weights> == 1 ? kStepTiles : 1;
+inline constexpr int kStageUnits = WeightStageUnits(Weights::kUnitTiles);
 template <class Weights>
 inline constexpr int kStagePieces = kStageUnits<Weights> * WeightPieces(Weights::kUnitBytes);
 

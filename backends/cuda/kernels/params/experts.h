@@ -31,6 +31,7 @@ struct SortPairsParams {
   i32 experts;
   i32 tile_width;  // the widest tile, a multiple of kExpertBox
   i32* pairs;      // of each place
+  i32* places;     // of each pair; -1 if its expert is none
   i32* counts;     // [0]: places in use; [1]: tiles in use; [2]: 0, [3]: 0 (see any_exponent)
   ExpertTiles* tiles;
 };
@@ -43,6 +44,24 @@ TANDEM_HOST_DEVICE constexpr i32 MaxExpertTiles(i32 pairs, i32 experts, i32 widt
   return pairs / width + Min(experts, pairs);
 }
 
+// x of each token as operand B at the places of its pairs; and what later kernels expect to find.
+struct PlaceRowsParams {
+  const u8* x;           // f32 [tokens, columns]
+  const i32* live_rows;  // null: all tokens
+  const i32* places;     // [tokens, choices]
+  u8* out;               // f16 [places, columns rounded up to 64]
+  float* scales;         // [places]
+  float* hidden_scales;  // [places], set to 1
+  i8* hidden_exponents;  // [places, hidden_panels], set to 0
+  i8* out_exponents;     // [pairs, out_panels], set to 0
+  i64 x_row_bytes;
+  i32 columns;  // a multiple of 4
+  i32 choices;
+  i32 hidden_panels;
+  i32 out_panels;
+  i32 aligned;  // rows of x begin at multiples of 16 bytes
+};
+
 // A row of f16 numbers that may have any size: each 16 neighbours have an exponent e, of a byte, and
 // stand for their numbers times 2^e. Nearly always e = 0. `exponents` null and 0 where none is not.
 //
@@ -54,22 +73,30 @@ struct ExpertProductsParams {
   const float* x_scales;   // of each place
   u8* out;                 // f16 [rows, features]
   i8* exponents;           // [rows, features / 16], zero unless this kernel writes another
+  // For the portable kernels, which do without maps:
+  const u8* weights_data;
+  const u8* up_data;
+  const u8* x_data;
+  i64 panel_bytes;  // of 16 rows of weights
+  i32 x_rows;
   i32* any_exponent;       // set to 1 if one is not zero
   const i32* pairs;        // row of `out` of each place; null: the place
   const ExpertTiles* tiles;
   const i32* counts;
-  i32 features;  // rows of a matrix, a multiple of 16
-  i32 k_tiles;   // K / 32
+  i32 features;     // rows of a matrix, a multiple of 16
+  i32 out_columns;  // from a row of `out` to the next
+  i32 k_tiles;      // K / 32
 };
 
 // Gives the numbers of each row one exponent, as a factor in `scales`.
 struct LevelRowsParams {
   u8* rows;          // f16 [places, features]
-  i8* exponents;     // [places, features / 16]; cleared again
+  const i8* exponents;  // [places, features / 16]
   float* scales;     // [places], set to 1 beforehand
   const i32* any_exponent;
   const i32* counts;
   i32 features;
+  i32 columns;  // from a row to the next
 };
 
 // out[t] = sum over the choices, in their order, of weight * row of the pair.
@@ -87,6 +114,7 @@ struct CombineParams {
   i32 choices;
   i32 experts;
   i32 features;  // a multiple of 8
+  i32 aligned;   // rows of `out` begin at multiples of 16 bytes
 };
 
 }  // namespace tandem::cuda
