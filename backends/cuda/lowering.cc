@@ -1,5 +1,7 @@
 #include "backends/cuda/lowering.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -102,6 +104,30 @@ Launches LowerGroup(const std::vector<FusedCall>& group, const Lowering& lowerin
   return std::vector<Launch>{std::move(launch)};
 }
 
+std::vector<TensorView*> WeightsOf(KernelArgs& args) {
+  if (auto* linear = std::get_if<LinearArgs>(&args)) return {&linear->w};
+  if (auto* experts = std::get_if<ExpertsArgs>(&args)) {
+    return {&experts->gate, &experts->up, &experts->down};
+  }
+  return {};
+}
+
+// The call with its weights in tiles, if there is a kernel for that.
+std::optional<KernelArgs> WithTiles(KernelArgs args, const Target& target) {
+  const std::vector<TensorView*> weights = WeightsOf(args);
+  for (TensorView* weight : weights) {
+    if (!CanArrange(WeightLayout::kTiles, *weight)) return std::nullopt;
+    weight->layout = WeightLayout::kTiles;
+  }
+  if (weights.empty() || !std::visit(Supports{target}, args).ok()) return std::nullopt;
+  return args;
+}
+
+// Without rows, or sequences, there is nothing to start.
+bool IsEmpty(const Launch& launch) {
+  return launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0;
+}
+
 // No kernel takes anything over yet.
 FusionRules RulesFor(const Target&) {
   return {.before = [](const LinearArgs&) { return false; },
@@ -120,25 +146,17 @@ absl::Status SupportsCall(const KernelArgs& args, const Target& target) {
   return std::visit(Supports{target}, args);
 }
 
+// The layouts of weights are not known yet when a plan asks.
 int64_t CallWorkspaceBytes(const KernelArgs& args, const Target& target) {
-  return std::visit(WorkspaceBytes{target}, args);
+  int64_t bytes = std::visit(WorkspaceBytes{target}, args);
+  if (const auto in_tiles = WithTiles(args, target)) {
+    bytes = std::max(bytes, std::visit(WorkspaceBytes{target}, *in_tiles));
+  }
+  return bytes;
 }
 
-WeightLayout PreferredLayoutOf(const KernelArgs& args, const TensorView& weight,
-                               const Target& target) {
-  if (!CanArrange(WeightLayout::kTiles, weight)) return WeightLayout::kRows;
-  KernelArgs in_tiles = args;
-  if (auto* linear = std::get_if<LinearArgs>(&in_tiles)) {
-    linear->w.layout = WeightLayout::kTiles;
-    return SupportsCall(in_tiles, target).ok() ? WeightLayout::kTiles : WeightLayout::kRows;
-  }
-  if (auto* experts = std::get_if<ExpertsArgs>(&in_tiles)) {
-    for (TensorView* w : {&experts->gate, &experts->up, &experts->down}) {
-      w->layout = WeightLayout::kTiles;
-    }
-    return SupportsCall(in_tiles, target).ok() ? WeightLayout::kTiles : WeightLayout::kRows;
-  }
-  return WeightLayout::kRows;
+WeightLayout PreferredLayoutOf(const KernelArgs& args, const Target& target) {
+  return WithTiles(args, target).has_value() ? WeightLayout::kTiles : WeightLayout::kRows;
 }
 
 absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program,
@@ -147,7 +165,9 @@ absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program,
   for (const auto& group :
        GroupRows(Fuse(program, RulesFor(lowering.target)), static_cast<size_t>(kMostRowOps))) {
     TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> lowered, LowerGroup(group, lowering));
-    for (Launch& launch : lowered) launches.push_back(std::move(launch));
+    for (Launch& launch : lowered) {
+      if (!IsEmpty(launch)) launches.push_back(std::move(launch));
+    }
   }
   return launches;
 }
