@@ -7,6 +7,7 @@
 #include "backends/cuda/kernels/params/experts.h"
 #include "backends/cuda/kernels/params/tile_ring.h"
 #include "backends/cuda/tensor_maps.h"
+#include "backends/cuda/tile_unit.h"
 #include "backends/cuda/views.h"
 #include "backends/cuda/workspace_parts.h"
 #include "backends/device/status.h"
@@ -183,12 +184,12 @@ class ExpertsLowering {
         absl::StrCat("<", TypeArg(first.dtype), ", ", both ? "true" : "false", ">");
     if (!lowering_.target.hopper()) return Portable(arguments, both, features, params);
     TANDEM_RETURN_IF_ERROR(AddMaps(both, features, inputs, params));
-    const TileFormat format = GetTileFormat(first.dtype);
-    const TileShape shape = ExpertShape(format.tiles);
+    const TileUnit unit = TileUnitOf(first.dtype);
+    const TileShape shape = ExpertShape(unit.tiles);
     const unsigned row_tiles = Tiles(features, both ? shape.rows() / 2 : shape.rows());
     const unsigned blocks = std::min<unsigned>(static_cast<unsigned>(lowering_.target.sms),
                                                static_cast<unsigned>(n_.max_tiles) * row_tiles);
-    const int shared = ExpertProductsSharedBytes(shape, format.tiles, format.bytes);
+    const int shared = ExpertProductsSharedBytes(shape, unit.tiles, unit.bytes);
     return MakeLaunch(
         {"expert_products.cuh", absl::StrCat("tandem::cuda::ExpertProducts", arguments)}, {blocks},
         {static_cast<unsigned>(shape.threads())}, static_cast<unsigned>(shared), params);

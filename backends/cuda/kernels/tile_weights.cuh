@@ -97,4 +97,32 @@ class TileWeights<WeightType::kIQ4_NL> {
   u32 bias_ = InRegister(0x64806480u);  // 1152
 };
 
+// f16 numbers in tiles of their own, as f16_tiles.cuh makes them of other weights: in a unit the
+// fragments of elements 0..15, lane after lane, then those of 16..31.
+template <>
+class TileWeights<WeightType::kF16> {
+ public:
+  static constexpr int kUnitTiles = 1;
+  static constexpr int kUnitBytes = 1024;
+
+  struct Raw {
+    uint4 halves[2];
+  };
+
+  __device__ static __forceinline__ Raw Load(const u8* unit, int /*tile*/, int lane) {
+    const uint4* fragments = reinterpret_cast<const uint4*>(unit);
+    return {{fragments[lane], fragments[kWarp + lane]}};
+  }
+
+  __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      a[4 * i] = raw.halves[i].x;
+      a[4 * i + 1] = raw.halves[i].y;
+      a[4 * i + 2] = raw.halves[i].z;
+      a[4 * i + 3] = raw.halves[i].w;
+    }
+  }
+};
+
 }  // namespace tandem::cuda
