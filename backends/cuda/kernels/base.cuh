@@ -13,6 +13,8 @@ using u16 = unsigned short;
 using u32 = unsigned int;
 using u64 = unsigned long long;
 
+static_assert(sizeof(i32) == 4 && sizeof(i64) == 8 && sizeof(void*) == 8);
+
 // The 16-bit types, as bits; arithmetic is in PTX wrappers.
 struct f16 {
   u16 bits;
@@ -56,7 +58,8 @@ TANDEM_HOST_DEVICE constexpr T RoundUp(T a, T b) {
 
 #ifdef __CUDACC__
 
-inline constexpr u32 kFullWarp = 0xffffffffu;
+inline constexpr int kWarp = 32;
+inline constexpr u32 kAllLanes = 0xffffffffu;
 
 // The 32-bit address of shared memory that PTX takes.
 __device__ __forceinline__ u32 SharedAddress(const void* p) {
@@ -65,9 +68,9 @@ __device__ __forceinline__ u32 SharedAddress(const void* p) {
 
 // The warp's number, known by the compiler to be the same for all its lanes.
 __device__ __forceinline__ int WarpIndex() {
-  return __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x / 32), 0);
+  return __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / kWarp), 0);
 }
-__device__ __forceinline__ int LaneIndex() { return static_cast<int>(threadIdx.x % 32); }
+__device__ __forceinline__ int LaneIndex() { return static_cast<int>(threadIdx.x % kWarp); }
 
 #endif  // __CUDACC__
 
