@@ -1,10 +1,10 @@
 // Queries of a warpgroup: from f32 in memory to f16 or bf16 in shared memory, swizzled for wgmma.
 #pragma once
 
+#include "attention_prompt_work.cuh"
 #include "base.cuh"
 #include "params/attention.h"
 #include "ptx/convert.cuh"
-#include "attention_prompt_work.cuh"
 
 namespace tandem::cuda {
 
@@ -34,48 +34,64 @@ __device__ __forceinline__ u32 SwizzledByte(u32 row, u32 column, u32 rows) {
   return slice * rows * 128 + row * 128 + ((chunk ^ (row & 7)) << 4) + column % 8 * 2;
 }
 
-// Rows [row, row + 16) of the tile, by one warp. Each row is multiplied by a power of two, and
-// factors[row] takes that back and is the scale of the scores.
+// 16 query rows of a warp on their way from memory to shared memory, `Passes` at a time: a pass
+// takes a few whole rows, each by a group of kLanes lanes.
 template <class T, int Dk, int Rows>
-__device__ void LoadQueryRows(const AttentionPromptParams& p, const PromptWork& work, int row,
-                              float scale, u8* shared, float* factors) {
-  constexpr int kVectors = CeilDiv(Dk / 4, kWarp);  // of 4 elements, for each lane
-  constexpr int kTogether = kVectors > 2 ? 2 : 4;   // rows with loads in flight
-  const int lane = LaneIndex();
-  for (int first = row; first < row + 16; first += kTogether) {
-    float4 x[kTogether][kVectors];
+struct QueryLoader {
+  static constexpr int kLanes = Dk % 64 == 0 ? 16 : Dk % 32 == 0 ? 8 : 4;
+  static constexpr int kVectors = Dk / 4 / kLanes;  // of 4 elements, for each lane and pass
+  static constexpr int kPassRows = kWarp / kLanes;
+  static constexpr int kPasses = 16 / kPassRows;
+  static_assert(kVectors * 4 * kLanes == Dk);
+
+  static __device__ __forceinline__ int Row(int pass) {
+    return pass * kPassRows + LaneIndex() / kLanes;
+  }
+  static __device__ __forceinline__ int Column(int vector) {
+    return 4 * (LaneIndex() % kLanes + kLanes * vector);
+  }
+
+  // Rows beyond the last one repeat it; what becomes of them is not stored.
+  template <int Passes>
+  static __device__ __forceinline__ void Load(const AttentionPromptParams& p,
+                                              const PromptWork& work, int first,
+                                              float4 (&x)[Passes][kVectors]) {
+    const float* head = p.q + work.token * p.q_token + work.head * p.q_head + Column(0);
 #pragma unroll
-    for (int r = 0; r < kTogether; ++r) {
-      const float* source = p.q + (work.token + first + r) * p.q_token + work.head * p.q_head;
+    for (int i = 0; i < Passes; ++i) {
+      const float* source = head + Min(first + Row(i), work.rows - 1) * p.q_token;
 #pragma unroll
-      for (int i = 0; i < kVectors; ++i) {
-        const int column = 4 * (lane + kWarp * i);
-        const bool inside = first + r < work.rows && column < Dk;
-        x[r][i] = inside ? __ldg(reinterpret_cast<const float4*>(source + column))
-                         : make_float4(0, 0, 0, 0);
-      }
-    }
-#pragma unroll
-    for (int r = 0; r < kTogether; ++r) {
-      float largest = 0;
-#pragma unroll
-      for (int i = 0; i < kVectors; ++i) {
-        largest = fmaxf(largest, fmaxf(fmaxf(fabsf(x[r][i].x), fabsf(x[r][i].y)),
-                                       fmaxf(fabsf(x[r][i].z), fabsf(x[r][i].w))));
-      }
-      const PowerOfTwo power = ScaleToF16(LanesMax(largest));
-      const float factor = scale < 0 ? -power.factor : power.factor;
-      if (lane == 0) factors[first + r] = power.inverse * fabsf(scale);
-#pragma unroll
-      for (int i = 0; i < kVectors; ++i) {
-        const int column = 4 * (lane + kWarp * i);
-        if (column >= Dk) continue;
-        uint2 packed = {PackPair<T>(x[r][i].x * factor, x[r][i].y * factor),
-                        PackPair<T>(x[r][i].z * factor, x[r][i].w * factor)};
-        *reinterpret_cast<uint2*>(shared + SwizzledByte(first + r, column, Rows)) = packed;
+      for (int j = 0; j < kVectors; ++j) {
+        x[i][j] = *reinterpret_cast<const float4*>(source + 4 * kLanes * j);
       }
     }
   }
-}
+
+  // Each row is multiplied by a power of two; factors[row] takes that back and is the scale of the
+  // scores.
+  template <int Passes>
+  static __device__ __forceinline__ void Store(const float4 (&x)[Passes][kVectors], int first,
+                                               float scale, u8* shared, float* factors) {
+#pragma unroll
+    for (int i = 0; i < Passes; ++i) {
+      float largest = 0;
+#pragma unroll
+      for (int j = 0; j < kVectors; ++j) {
+        largest = fmaxf(largest, fmaxf(fmaxf(fabsf(x[i][j].x), fabsf(x[i][j].y)),
+                                       fmaxf(fabsf(x[i][j].z), fabsf(x[i][j].w))));
+      }
+      const PowerOfTwo power = ScaleToF16(LanesMax<kLanes>(largest));
+      const float factor = scale < 0 ? -power.factor : power.factor;
+      const int row = first + Row(i);
+      if (LaneIndex() % kLanes == 0) factors[row] = power.inverse * fabsf(scale);
+#pragma unroll
+      for (int j = 0; j < kVectors; ++j) {
+        const uint2 packed = {PackPair<T>(x[i][j].x * factor, x[i][j].y * factor),
+                              PackPair<T>(x[i][j].z * factor, x[i][j].w * factor)};
+        *reinterpret_cast<uint2*>(shared + SwizzledByte(row, Column(j), Rows)) = packed;
+      }
+    }
+  }
+};
 
 }  // namespace tandem::cuda

@@ -46,7 +46,7 @@ struct SoftmaxRows {
   }
 
   // Scores to weights. Sums of earlier weights are to be multiplied by `shrink`.
-  template <int N>
+  template <bool Lazy, int N>
   __device__ __forceinline__ void Take(float (&s)[N], float (&shrink)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -55,7 +55,12 @@ struct SoftmaxRows {
       for (int i = 0; i < N; i += 4) {
         largest = fmaxf(largest, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
       }
-      largest = fmaxf(max[r], LanesMax<4>(largest) * factor[r]);
+      largest = LanesMax<4>(largest) * factor[r];
+      if (Lazy) {
+        largest = largest > max[r] + 8.0f ? largest : max[r];
+      } else {
+        largest = fmaxf(largest, max[r]);
+      }
       const float base = largest == NegativeInfinity() ? 0.0f : largest;
       shrink[r] = Exp2(max[r] - base);
       max[r] = largest;
@@ -83,7 +88,8 @@ struct RowResult {
 };
 
 // A row without keys gives zeros. A sink takes weight, but has no value.
-__device__ __forceinline__ RowResult FinishRow(float max, float sum, bool has_sink, float sink) {
+__device__ __forceinline__ RowResult FinishSoftmax(float max, float sum, bool has_sink,
+                                                   float sink) {
   if (sum == 0) return {0.0f, NegativeInfinity()};
   const float top = has_sink ? fmaxf(max, sink * kLog2E) : max;
   const float shrink = Exp2(max - top);

@@ -16,8 +16,6 @@ struct PromptWork {
   i32 begin, end;  // begin is a multiple of the key tile
   bool first;      // no call before this one took keys of these rows
   bool last;       // no call after this one will
-
-  __device__ bool empty() const { return begin >= end && !(first && last); }
 };
 
 // What all sequences together hold.
@@ -41,9 +39,7 @@ __device__ __forceinline__ i32 LiveSequences(const AttentionPromptParams& p) {
 
 template <int Rows>
 __device__ __forceinline__ i32 TilesOf(const AttentionPromptParams& p, i32 sequence, i32 live) {
-  return sequence < live
-             ? CeilDiv(p.seq_start[sequence + 1] - p.seq_start[sequence], Rows)
-             : 0;
+  return sequence < live ? CeilDiv(p.seq_start[sequence + 1] - p.seq_start[sequence], Rows) : 0;
 }
 
 // By a whole warp, as is FindTile.
@@ -115,6 +111,22 @@ __device__ PromptWork FindWork(const AttentionPromptParams& p, const PromptTotal
   const i32 rest = index - first_head * totals.tiles;
   const TilePlace place = FindTile<Rows>(p, totals.tiles - 1 - rest / heads);
   return DescribeWork<Rows, KeyTile>(p, place, first_head + rest % heads);
+}
+
+// The next item that no block has taken; each block's first is its own index. By a whole warp.
+__device__ __forceinline__ i32 NextItem(const AttentionPromptParams& p) {
+  i32 item = 0;
+  if (LaneIndex() == 0) item = atomicAdd(p.counters, 1);
+  return Shuffle(item, 0) + gridDim.x;
+}
+
+// The last block to end leaves the counters as they were found.
+__device__ __forceinline__ void RetireBlock(const AttentionPromptParams& p) {
+  if (LaneIndex() != 0) return;
+  __threadfence();
+  if (atomicAdd(p.counters + 1, 1) + 1 < static_cast<i32>(gridDim.x)) return;
+  p.counters[0] = 0;
+  p.counters[1] = 0;
 }
 
 }  // namespace tandem::cuda

@@ -15,16 +15,17 @@ namespace tandem::cuda {
 struct AttentionPromptParams {
   TensorMap k_map;  // boxes of 64 rows x 64 columns, 128-byte swizzle
   TensorMap v_map;
-  const float* q;  // [T, H, Dk], 16-byte aligned rows
-  float* out;      // [T, H, Dv], 8-byte aligned rows
-  float* lse;      // optional [T, H]
-  const float* sinks;       // optional [H]
-  float* state;             // [T, H, 8], read and written only if the calls are several
-  const i32* seq_start;     // [S + 1]
-  const i32* kv_len;        // [S]
-  const i32* page_table;    // optional [S, page_stride]
-  const i32* live_seqs;     // optional
-  i64 q_token, q_head;      // strides, in elements
+  const float* q;         // [T, H, Dk], 16-byte aligned rows
+  float* out;             // [T, H, Dv], 8-byte aligned rows
+  float* lse;             // optional [T, H]
+  const float* sinks;     // optional [H]
+  float* state;           // [T, H, 8], read and written only if the calls are several
+  i32* counters;          // [2], zero before the call and after it
+  const i32* seq_start;   // [S + 1]
+  const i32* kv_len;      // [S]
+  const i32* page_table;  // optional [S, page_stride]
+  const i32* live_seqs;   // optional
+  i64 q_token, q_head;    // strides, in elements
   i64 out_token, out_head;
   i64 lse_token;
   i32 page_stride;
@@ -34,8 +35,8 @@ struct AttentionPromptParams {
   i32 heads_per_kv;
   i32 key_begin, key_end;
   i32 causal;
-  i32 window;      // 0: none
-  i32 l2_bytes;    // of K and V that heads worked on together may take
+  i32 window;    // 0: none
+  i32 l2_bytes;  // of K and V that heads worked on together may take
   float scale;
   float soft_cap;  // used only by kernels with a soft cap
 };
