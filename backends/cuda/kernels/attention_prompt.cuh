@@ -43,7 +43,10 @@ struct PromptShape {
   static constexpr int kConsumerRegisters = Consumers == 2 ? 232 : 160;
 
   using Queries = QueryLoader<T, Dk, kRows>;
-  static constexpr int kQueryPasses = 8;  // brought together
+  // Passes of the next queries that fit in registers beside the output and a tile of weights.
+  static constexpr int kQueryRegisters = kConsumerRegisters - 40 - Dv / 2 - KeyTile / 4;
+  static constexpr int kQueryPasses =
+      Max(1, PowerOfTwoBelow(Min(Queries::kPasses, kQueryRegisters / (4 * Queries::kVectors))));
 
   static_assert(KeyTile % kPage == 0 && Dk % 16 == 0 && Dv % 16 == 0);
 };
@@ -56,7 +59,7 @@ struct PromptShared {
   float factors[Shape::kRows];
   u64 k_full[Shape::kStages], k_empty[Shape::kStages];
   u64 v_full[Shape::kStages], v_empty[Shape::kStages];
-  u64 work_full[2], work_empty[2];
+  u64 work_full[2], work_empty[2], work_wanted;
   PromptWork work[2];
 };
 
@@ -83,8 +86,9 @@ __device__ void InitBarriers(PromptShared<Shape>& shared) {
   }
   for (int i = 0; i < 2; ++i) {
     MbarrierInit(&shared.work_full[i], 1);
-    MbarrierInit(&shared.work_empty[i], Shape::kConsumers);
+    MbarrierInit(&shared.work_empty[i], Shape::kConsumers + 1);
   }
+  MbarrierInit(&shared.work_wanted, 1);
   MbarrierInitFence();
 }
 
@@ -355,7 +359,6 @@ struct PromptConsumer {
   // The products of the next tile of keys begin.
   __device__ __forceinline__ void BeginScores() {
     MbarrierWait(&shared.k_full[k_state.stage], k_state.parity);
-    TakeTurn();
     const u32 q = SharedAddress(shared.q) + group * 8192;
     const u32 k = SharedAddress(shared.k[k_state.stage]);
     IssueScores<Shape>(s, WgmmaDescriptor(q, 16, 1024), WgmmaDescriptor(k, 16, 1024));
@@ -397,17 +400,21 @@ struct PromptConsumer {
     GroupBarrier();
   }
 
-  // All tiles but the values of the last, whose weights are left.
+  // The scores of the first tile, which have begun, become weights.
+  __device__ __forceinline__ void WeighFirst() {
+    float shrink[2];
+    EndScores<0>();
+    Weigh(work->begin, shrink);
+    if (!work->first) ShrinkRows(o, shrink);
+    PackWeights<Type>(s, weights);
+  }
+
+  // The other tiles, each with the values of the tile before. The weights of the last are left.
   __device__ __forceinline__ i32 MainLoop() {
     float shrink[2];
-    i32 key = work->begin;
-    BeginScores();
-    GiveTurn();
-    EndScores<0>();
-    Weigh(key, shrink);
-    ShrinkRows(o, shrink);
-    PackWeights<Type>(s, weights);
-    for (key += kKeyTile; key < key_end; key += kKeyTile) {
+    i32 key = work->begin + kKeyTile;
+    for (; key < key_end; key += kKeyTile) {
+      TakeTurn();
       BeginScores();
       BeginValues(key - kKeyTile);
       GiveTurn();
@@ -421,58 +428,60 @@ struct PromptConsumer {
     return key - kKeyTile;
   }
 
-  // While the last values of one piece of work are multiplied, the queries of the next are brought.
+  // While the last values of one piece of work are multiplied, the queries of the next are brought;
+  // while its first scores are, the results of the last are stored.
   __device__ __forceinline__ void Run() {
     if (Shape::kPingPong && group == 1) NamedBarrierArrive(8, 256);
     work = NextWork();
     if (work->rows == 0) return;
     LoadQueries(*work, 0);
     BringQueries(*work);
+    BeginScores();
+    Begin();
+    WeighFirst();
     for (;;) {
-      Begin();
       const i32 last = MainLoop();
-      const PromptWork& next = *NextWork();
-      if (next.rows > 0) LoadQueries(next, 0);
-      BeginValues(last);
-      if (next.rows > 0) {
-        GroupBarrier();
-        BringQueries(next);
+      const PromptWork* next = NextWork();
+      if (next->rows == 0) {
+        BeginValues(last);
+        break;
       }
+      LoadQueries(*next, 0);
+      BeginValues(last);
+      GroupBarrier();  // nobody reads the last queries any more
+      BringQueries(*next);
       EndValues();
+      BeginScores();
       Finish();
-      if (next.rows == 0) return;
-      work = &next;
+      work = next;
+      Begin();
+      WeighFirst();
     }
+    EndValues();
+    Finish();
   }
 };
 
-// The producer's warp: finds work, hands it out, and brings its keys and values.
+// The warp that finds work for the others.
 template <class Shape>
-struct PromptProducer {
-  static constexpr int kKeyTile = Shape::kKeyTile;
-  static constexpr int kRowBytes = (Shape::kDk + Shape::kDv) * 2;
-
+struct PromptScheduler {
   const AttentionPromptParams& p;
   PromptShared<Shape>& shared;
   PromptTotals totals;
-  PipelineState<Shape::kStages> state = {};
-  PipelineState<2> work_state = {};
+  PipelineState<2> state = {};
   PromptWork next = {};
 
-  __device__ __forceinline__ PromptProducer(const AttentionPromptParams& p,
-                                            PromptShared<Shape>& shared)
+  __device__ __forceinline__ PromptScheduler(const AttentionPromptParams& p,
+                                             PromptShared<Shape>& shared)
       : p(p), shared(shared), totals(SumSequences<Shape::kRows>(p)) {}
 
   // The first item with something to do, from `item` on; none: rows == 0.
-  __device__ void FindNext(i32 item) {
+  __device__ __forceinline__ void Find(i32 item) {
+    constexpr int kRowBytes = (Shape::kDk + Shape::kDv) * 2;
     for (; item < totals.tiles * p.heads; item = NextItem(p)) {
-      next = FindWork<Shape::kRows, kKeyTile, kRowBytes>(p, totals, item);
-      if (next.begin >= next.end) {
-        if (next.first && next.last) WriteZeros();
-        continue;
-      }
-      PrefetchQueries();
-      return;
+      next = FindWork<Shape::kRows, Shape::kKeyTile, kRowBytes>(p, totals, item);
+      if (next.begin < next.end) return;
+      if (next.first && next.last) WriteZeros();
     }
     next.rows = 0;
   }
@@ -489,22 +498,47 @@ struct PromptProducer {
     }
   }
 
+  __device__ __forceinline__ void Publish() {
+    if (LaneIndex() == 0) {
+      MbarrierWait(&shared.work_empty[state.stage], state.parity ^ 1);
+      shared.work[state.stage] = next;
+      MbarrierArrive(&shared.work_full[state.stage]);
+    }
+    __syncwarp();
+    state.Advance();
+  }
+
   // Into the L2.
   __device__ __forceinline__ void PrefetchQueries() {
-    for (int row = LaneIndex(); row < next.rows; row += kWarp) {
-      BulkPrefetch(p.q + (next.token + row) * p.q_token + next.head * p.q_head, Shape::kDk * 4);
+    constexpr int kLines = CeilDiv(Shape::kDk * 4, 128);
+    for (int i = LaneIndex(); i < next.rows * kLines; i += kWarp) {
+      PrefetchLine(p.q + (next.token + i / kLines) * p.q_token + next.head * p.q_head +
+                   i % kLines * 32);
     }
   }
 
-  __device__ __forceinline__ void Publish(const PromptWork& work) {
-    if (LaneIndex() == 0) {
-      MbarrierWait(&shared.work_empty[work_state.stage], work_state.parity ^ 1);
-      shared.work[work_state.stage] = work;
-      MbarrierArrive(&shared.work_full[work_state.stage]);
+  __device__ __forceinline__ void Run() {
+    i32 item = blockIdx.x;
+    for (u32 parity = 0;; parity ^= 1) {
+      Find(item);
+      Publish();
+      if (next.rows == 0) break;
+      PrefetchQueries();
+      MbarrierWait(&shared.work_wanted, parity);
+      item = NextItem(p);
     }
-    __syncwarp();
-    work_state.Advance();
+    RetireBlock(p);
   }
+};
+
+// The warp that brings keys and values.
+template <class Shape>
+struct PromptProducer {
+  static constexpr int kKeyTile = Shape::kKeyTile;
+
+  const AttentionPromptParams& p;
+  PromptShared<Shape>& shared;
+  PipelineState<Shape::kStages> state = {};
 
   __device__ __forceinline__ void LoadTile(const i32 (&rows)[Shape::kBoxes], i32 kv_head) {
     const int stage = state.stage;
@@ -518,35 +552,38 @@ struct PromptProducer {
                                               kv_head * Shape::kDv, rows);
   }
 
-  // Looks for the next work shortly before the end of this one: late, so that work goes to blocks
+  // Asks for the next work shortly before the end of this one: late, so that work goes to blocks
   // that are free, but not so late that the consumers wait for it.
   __device__ __forceinline__ void Produce(const PromptWork& work) {
     const i32 kv_head = work.head / p.heads_per_kv;
     KeyRows key_rows{p, work};
-    bool found = false;
+    bool asked = false;
     for (i32 key = work.begin; key < work.end; key += kKeyTile) {
-      if (!found && key + 2 * kKeyTile >= work.end) {
-        FindNext(NextItem(p));
-        found = true;
-      }
       i32 rows[Shape::kBoxes];
 #pragma unroll
       for (int i = 0; i < Shape::kBoxes; ++i) rows[i] = key_rows.Find(key / 64 + i);
-      if (LaneIndex() == 0) LoadTile(rows, kv_head);
+      const bool ask = !asked && key + 2 * kKeyTile >= work.end;
+      if (LaneIndex() == 0) {
+        if (ask) MbarrierArrive(&shared.work_wanted);
+        LoadTile(rows, kv_head);
+      }
+      asked |= ask;
       __syncwarp();
       state.Advance();
     }
   }
 
   __device__ __forceinline__ void Run() {
-    FindNext(blockIdx.x);
-    while (next.rows > 0) {
-      const PromptWork work = next;
-      Publish(work);
+    PipelineState<2> work_state;
+    for (;;) {
+      MbarrierWait(&shared.work_full[work_state.stage], work_state.parity);
+      const PromptWork work = shared.work[work_state.stage];
+      __syncwarp();
+      if (LaneIndex() == 0) MbarrierArrive(&shared.work_empty[work_state.stage]);
+      work_state.Advance();
+      if (work.rows == 0) break;
       Produce(work);
     }
-    Publish(next);
-    RetireBlock(p);
   }
 };
 
@@ -561,7 +598,8 @@ __global__ void __launch_bounds__(128 * (1 + Consumers), 1)
   const int warp = WarpIndex();
   if (warp < 4) {
     RegistersShrink<Shape::kProducerRegisters>();
-    if (warp == 0) PromptProducer<Shape>(p, shared).Run();
+    if (warp == 0) PromptProducer<Shape>{p, shared}.Run();
+    if (warp == 1) PromptScheduler<Shape>(p, shared).Run();
   } else {
     RegistersGrow<Shape::kConsumerRegisters>();
     PromptConsumer<Shape>(p, shared, warp / 4 - 1).Run();

@@ -28,6 +28,13 @@ __device__ __forceinline__ PowerOfTwo ScaleToF16(float largest) {
   return {BitsFloat(power << 23), BitsFloat((254 - power) << 23)};
 }
 
+// The largest power of two that is no larger than x.
+__host__ __device__ constexpr int PowerOfTwoBelow(int x) {
+  int power = 1;
+  while (2 * power <= x) power *= 2;
+  return power;
+}
+
 // Byte of element `column` of a row, in a matrix of slices of 64 columns with 128-byte swizzle.
 __device__ __forceinline__ u32 SwizzledByte(u32 row, u32 column, u32 rows) {
   const u32 slice = column / 64, chunk = column % 64 / 8;
