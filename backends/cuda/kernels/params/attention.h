@@ -20,7 +20,7 @@ struct AttentionPromptParams {
   float* lse;             // optional [T, H]
   const float* sinks;     // optional [H]
   float* state;           // [T, H, 8], read and written only if the calls are several
-  i32* counters;          // [2], zero before the call and after it
+  i32* counters;          // optional [2], zero before the call and after it; else a block an item
   const i32* seq_start;   // [S + 1]
   const i32* kv_len;      // [S]
   const i32* page_table;  // optional [S, page_stride]
