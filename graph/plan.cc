@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -27,16 +28,17 @@ absl::StatusOr<std::unique_ptr<Plan>> Plan::Make(Graph graph, std::vector<Device
 // The layout in which the node wants the weight, from each side that it reads it.
 WeightLayout Plan::PreferredLayout(const Node& node, ValueId root, const Device& device) const {
   const KernelArgs args = LowerNode(graph_, node, [](ValueId) { return nullptr; });
+  std::optional<WeightLayout> layout;
   for (const ValueId id : node.inputs) {
     if (id == kNone || graph_.RootOf(id) != root) continue;
     const TensorView view = graph_.View(id, nullptr);
     const int64_t panel_bytes = kPanelRows * RowBytes(view.dtype, view.shape.back());
     const bool begins_a_panel = graph_.value(id).byte_offset % panel_bytes == 0;
-    if (!begins_a_panel || device.PreferredLayout(args, view) != WeightLayout::kInterleaved) {
-      return WeightLayout::kRows;
-    }
+    const WeightLayout preferred = device.PreferredLayout(args, view);
+    if (!begins_a_panel || preferred != layout.value_or(preferred)) return WeightLayout::kRows;
+    layout = preferred;
   }
-  return WeightLayout::kInterleaved;
+  return layout.value_or(WeightLayout::kRows);
 }
 
 void Plan::SetLayout(ValueId root, WeightLayout layout) {
@@ -84,6 +86,23 @@ void Plan::CollectPorts(std::span<void* const> arenas) {
   }
 }
 
+std::vector<ValueId> Plan::ResultsOf(const Segment& segment) const {
+  std::set<ValueId> results;
+  for (const NodeId id : segment.nodes) {
+    for (const ValueId root : graph_.WrittenRoots(graph_.node(id))) {
+      if (graph_.value(root).is_output) results.insert(root);
+    }
+  }
+  // Later segments on the same device read them where they are, others through transfers.
+  for (const Segment& other : schedule_.segments) {
+    if (&other == &segment) continue;
+    for (const NodeId id : other.nodes) {
+      for (const ValueId root : graph_.ReadRoots(graph_.node(id))) results.insert(root);
+    }
+  }
+  return {results.begin(), results.end()};
+}
+
 absl::StatusOr<Plan::Step> Plan::MakeStep(const Segment& segment, const Addresses& addresses,
                                           void* arena) const {
   Step step = {segment.device, {}, nullptr};
@@ -101,6 +120,13 @@ absl::StatusOr<Plan::Step> Plan::MakeStep(const Segment& segment, const Addresse
     const Workspace workspace = {static_cast<std::byte*>(arena) + memory_.workspace_offset[i],
                                  memory_.workspace_bytes[i]};
     program.calls.push_back({std::move(args), workspace, node.name, schedule_.group_of[i]});
+  }
+  program.results.emplace();
+  for (const ValueId root : ResultsOf(segment)) {
+    const auto address = addresses.find({root, segment.device});
+    if (address != addresses.end()) {
+      program.results->push_back(graph_.View(root, address->second));
+    }
   }
   Device& device = *devices_[static_cast<size_t>(segment.device)];
   TANDEM_ASSIGN_OR_RETURN(step.executable, device.Prepare(std::move(program)));

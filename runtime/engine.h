@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "backends/device/program.h"
+#include "backends/device/device.h"
 #include "runtime/model.h"
 #include "runtime/session.h"
 
@@ -45,6 +45,8 @@ struct EngineOptions {
   // Use weights where their file is mapped, also where memory would hold a copy, which is faster
   // (huge pages) but is not shared with other processes.
   bool map_weights = false;
+  // Folder in which devices that compile kernels (CUDA) keep them between runs; empty: none.
+  std::string kernel_cache;
   bool all_logits = false;  // allow Session::Evaluate, which needs room for logits of every token
   // Called while the weights are loaded, with the part that is done, from 0 to 1.
   std::function<void(double)> progress;
@@ -78,6 +80,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static absl::StatusOr<std::shared_ptr<Engine>> Open(std::shared_ptr<const Model> model,
                                                       const EngineOptions& options);
   ~Engine();
+  // Plans as Open does and has the devices prepare the plans without memory and weights: for
+  // devices that only compile (DeviceOptions::architecture).
+  static absl::Status CompileKernels(std::shared_ptr<const Model> model,
+                                     const EngineOptions& options);
 
   // ResourceExhausted if max_sessions are open.
   absl::StatusOr<std::unique_ptr<Session>> NewSession();
@@ -89,6 +95,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // (backends/device/program.h) over the calls of a plan for just this step, in the form of latent
   // attention that would run. Errors: InvalidArgument for a step that the engine cannot run.
   absl::StatusOr<Work> WorkOfStep(const StepLoad& load) const;
+  // From now on steps run kernel by kernel, on devices that can time them, and their times are kept;
+  // or no longer. Not while a step runs.
+  void SetTiming(bool on);
+  std::vector<KernelTime> KernelTimes() const;
   // The plan for steps of up to `tokens` tokens as text: nodes, devices, segments, offsets.
   std::string DescribePlan(int64_t tokens) const;
 

@@ -31,13 +31,12 @@ void Rearrange(const Weight& weight, std::span<const std::byte> from, WeightLayo
                std::byte* to) {
   const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
   const int64_t rows = static_cast<int64_t>(from.size()) / row_bytes;
-  if (weight.layout == layout) {
-    std::ranges::copy(from, to);
-  } else if (layout == WeightLayout::kInterleaved) {
-    Interleave(weight.dtype, row_bytes, rows, from.data(), to);
-  } else {
-    Deinterleave(weight.dtype, row_bytes, rows, from.data(), to);
+  if (weight.layout == WeightLayout::kRows) {
+    return Arrange(layout, weight.dtype, row_bytes, rows, from.data(), to);
   }
+  std::vector<std::byte> in_rows(from.size());
+  Restore(weight.layout, weight.dtype, row_bytes, rows, from.data(), in_rows.data());
+  Arrange(layout, weight.dtype, row_bytes, rows, in_rows.data(), to);
 }
 
 // Copies a part of a weight to a device, through staging memory if it changes its layout.
@@ -74,6 +73,24 @@ absl::StatusOr<std::map<std::string, WeightLayout>> StepRunner::PreferredLayouts
   return layouts;
 }
 
+absl::Status StepRunner::CompileKernels(std::shared_ptr<const Model> model,
+                                        const EngineOptions& options) {
+  StepRunner runner(std::move(model), options);
+  runner.pages_ = options.max_sessions * PagesFor(options.context);
+  TANDEM_RETURN_IF_ERROR(runner.OpenDevices());
+  TANDEM_RETURN_IF_ERROR(runner.MakePlans());
+  const std::map<Key, WeightLayout> layouts = runner.CollectLayouts();
+  void* const nowhere = reinterpret_cast<void*>(uintptr_t{1} << 40);
+  const std::vector<void*> arenas(runner.devices_.size(), nowhere);
+  for (Plan* plan : runner.AllPlans()) {
+    for (const Plan::Resident& r : plan->weights()) {
+      plan->SetLayout(r.root, layouts.at({r.device, plan->graph().value(r.root).name}));
+    }
+    TANDEM_RETURN_IF_ERROR(plan->Bind(arenas, [=](const Plan::Resident&) { return nowhere; }));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<const Model> model,
                                                                const EngineOptions& options,
                                                                bool keep_routing) {
@@ -81,6 +98,7 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<c
   runner->keep_routing_ = keep_routing;
   runner->pages_ = options.max_sessions * PagesFor(options.context);
   TANDEM_RETURN_IF_ERROR(runner->OpenDevices());
+  TANDEM_ASSIGN_OR_RETURN(runner->executor_, Executor::Create(runner->device_pointers_));
   TANDEM_RETURN_IF_ERROR(runner->MakePlans());
   TANDEM_RETURN_IF_ERROR(runner->AllocateMemory());
   TANDEM_RETURN_IF_ERROR(runner->LoadWeights());
@@ -90,12 +108,12 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<c
 
 absl::Status StepRunner::OpenDevices() {
   for (const std::string& name : options_.devices) {
-    TANDEM_ASSIGN_OR_RETURN(auto device, OpenDevice(name, {.threads = options_.threads}));
+    TANDEM_ASSIGN_OR_RETURN(auto device, OpenDevice(name, {.threads = options_.threads,
+                                                      .cache_folder = options_.kernel_cache}));
     device_pointers_.push_back(device.get());
     memory_.push_back({.device = device->info().name});
     devices_.push_back(std::move(device));
   }
-  TANDEM_ASSIGN_OR_RETURN(executor_, Executor::Create(device_pointers_));
   return absl::OkStatus();
 }
 
@@ -273,6 +291,11 @@ absl::Status StepRunner::LoadWeight(const Key& key) {
     if (copy == nullptr) layout_of_[key] = weight.layout;
     return absl::OkStatus();
   }
+  if (weight.layout == WeightLayout::kRows && layout_of_.at(key) != WeightLayout::kRows &&
+      !device.info().host_memory) {
+    const absl::Status arranged = LoadOnDevice(key, weight);
+    if (!absl::IsUnimplemented(arranged)) return arranged;
+  }
   auto buffer = device.Allocate(weight.bytes());
   if (!buffer.ok()) return Annotate(buffer.status(), key.second);
   TANDEM_ASSIGN_OR_RETURN(auto stream, device.CreateStream());
@@ -284,6 +307,34 @@ absl::Status StepRunner::LoadWeight(const Key& key) {
   TANDEM_RETURN_IF_ERROR(stream->Synchronize());
   address_of_[key] = (*buffer)->data();
   buffers_.push_back(*std::move(buffer));
+  return absl::OkStatus();
+}
+
+// Copies a piece of the rows at a time and has the device arrange it.
+absl::Status StepRunner::LoadOnDevice(const Key& key, const Weight& weight) {
+  Device& device = *devices_[static_cast<size_t>(key.first)];
+  const int64_t width = weight.shape.back();
+  const int64_t panel = kPanelRows * RowBytes(weight.dtype, width);
+  const int64_t step = std::max<int64_t>(kStagingBytes / panel, 1) * panel;
+  TANDEM_ASSIGN_OR_RETURN(auto buffer, device.Allocate(weight.bytes()));
+  TANDEM_ASSIGN_OR_RETURN(const auto staging, device.Allocate(std::min(step, weight.bytes())));
+  TANDEM_ASSIGN_OR_RETURN(const auto stream, device.CreateStream());
+  auto* to = static_cast<std::byte*>(buffer->data());
+  for (auto part : weight.parts) {
+    while (!part.empty()) {
+      const auto piece = part.first(std::min(static_cast<size_t>(step), part.size()));
+      const auto bytes = static_cast<int64_t>(piece.size());
+      TANDEM_RETURN_IF_ERROR(stream->CopyIn(staging->data(), piece.data(), bytes));
+      TensorView view = MakeView(to, weight.dtype, {bytes / panel * kPanelRows, width});
+      view.layout = layout_of_.at(key);
+      TANDEM_RETURN_IF_ERROR(device.Arrange(*stream, staging->data(), view));
+      part = part.subspan(piece.size());
+      to += bytes;
+    }
+  }
+  TANDEM_RETURN_IF_ERROR(stream->Synchronize());
+  address_of_[key] = buffer->data();
+  buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -42,6 +43,14 @@ class Stream {
   virtual absl::Status Synchronize() = 0;
 };
 
+// A kernel of a run that was timed.
+struct KernelTime {
+  std::string call;    // name of the call that it is a part of
+  std::string kernel;  // as the device calls it
+  double seconds = 0;
+  Work work;  // of the call, keys of attention not counted; zero for all but the first of its kernels
+};
+
 // A program made ready to run. It keeps no state between runs but its workspace, so it may run on
 // any stream of its device, one run at a time.
 class Executable {
@@ -50,6 +59,12 @@ class Executable {
   // Queues one run. Input errors were found when the program was prepared; what remains is the loss
   // of the device.
   virtual absl::Status Run(Stream& stream) = 0;
+  // The same, waiting for each kernel by itself, which takes longer. Unimplemented if the device
+  // cannot.
+  virtual absl::StatusOr<std::vector<KernelTime>> RunTimed(Stream& stream) {
+    (void)stream;
+    return absl::UnimplementedError("the device does not time kernels");
+  }
 };
 
 struct DeviceInfo {
@@ -88,6 +103,14 @@ class Device {
     return WeightLayout::kRows;
   }
 
+  // Queues the rearrangement of whole panels of a weight from rows, contiguous at `from`, to the
+  // layout of `to`; both lie in the device's memory. Unimplemented if the device leaves that to the
+  // host, which then copies what is arranged.
+  virtual absl::Status Arrange(Stream& stream, const void* from, const TensorView& to) {
+    (void)stream, (void)from, (void)to;
+    return absl::UnimplementedError("the device does not arrange weights");
+  }
+
   // Makes a program ready; its tensors have addresses of this device. Fails on an unsupported call,
   // naming it.
   virtual absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) = 0;
@@ -97,6 +120,11 @@ class Device {
 struct DeviceOptions {
   int threads = 0;  // CPU threads; 0: one for each core
   int index = 0;    // which of several devices of the kind: 1 for "cuda:1"
+  // Instead of a device that is there: one of this kind that only makes programs ready, so that
+  // what Prepare compiles is in the cache of a machine that has one. "sm_90a" for GPUs.
+  std::string architecture;
+  // A folder in which devices that compile keep the results; empty: none.
+  std::string cache_folder;
 };
 
 }  // namespace tandem

@@ -10,7 +10,7 @@
 #include "attention_prompt_scheduler.cuh"
 #include "attention_prompt_shape.cuh"
 #include "base.cuh"
-#include "params/attention.h"
+#include "params/attention_prompt.h"
 #include "ptx/wgmma.cuh"
 
 namespace tandem::cuda {

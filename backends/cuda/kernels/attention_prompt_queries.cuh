@@ -3,7 +3,7 @@
 
 #include "attention_prompt_work.cuh"
 #include "base.cuh"
-#include "params/attention.h"
+#include "params/attention_prompt.h"
 #include "ptx/convert.cuh"
 
 namespace tandem::cuda {

@@ -5,7 +5,7 @@
 #include "attention_prompt_softmax.cuh"
 #include "attention_prompt_work.cuh"
 #include "base.cuh"
-#include "params/attention.h"
+#include "params/attention_prompt.h"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base.cuh"
-#include "params/attention.h"
+#include "params/attention_prompt.h"
 #include "ptx/convert.cuh"
 
 namespace tandem::cuda {

@@ -44,7 +44,7 @@ TEST_P(LayoutTest, EveryByteHasAPlace) {
   Deinterleave(GetParam(), row_bytes(), kRows, interleaved.data(), back.data());
   EXPECT_EQ(back, rows);
   std::vector<std::byte> in_place = rows;
-  InterleaveInPlace(GetParam(), row_bytes(), kRows, in_place.data());
+  ArrangeInPlace(WeightLayout::kInterleaved, GetParam(), row_bytes(), kRows, in_place.data());
   EXPECT_EQ(in_place, interleaved);
 }
 
@@ -97,15 +97,26 @@ TEST(CheckLayoutTest, ProductsTakeInterleavedWeights) {
   EXPECT_THAT(CheckArgs(InterleavedProduct(40)).ToString(), HasSubstr("no panels of 16 rows"));
 }
 
+TEST(CheckLayoutTest, ExpansionsOfLatentsDoToo) {
+  AttentionArgs args = {.q = View(DType::kF32, {1, 2, 96}),
+                        .k = View(DType::kF16, {1, 64, 1, 96}),
+                        .expansion = {View(DType::kQ4_0, {2, 64, 64}),
+                                      View(DType::kQ4_0, {2, 32, 64}), true}};
+  args.batch = {.seq_start = View(DType::kI32, {2}),
+                .kv_len = View(DType::kI32, {1}),
+                .page_table = View(DType::kI32, {1, 1})};
+  args.out = View(DType::kF32, {1, 2, 32});
+  EXPECT_TRUE(CheckArgs(args).ok()) << CheckArgs(args);
+  args.expansion.k_up.layout = args.expansion.v_up.layout = WeightLayout::kInterleaved;
+  EXPECT_TRUE(CheckArgs(args).ok()) << CheckArgs(args);
+}
+
 TEST(CheckLayoutTest, OthersDoNot) {
-  LinearArgs transposed = InterleavedProduct(64);
-  transposed.transposed = true;
-  EXPECT_THAT(CheckArgs(transposed).ToString(), HasSubstr("w is interleaved"));
   EmbedArgs embed = {.ids = View(DType::kI32, {1}),
                      .table = View(DType::kQ4_0, {32, 64}),
                      .out = View(DType::kF32, {1, 64})};
   embed.table.layout = WeightLayout::kInterleaved;
-  EXPECT_THAT(CheckArgs(embed).ToString(), HasSubstr("table is interleaved"));
+  EXPECT_THAT(CheckArgs(embed).ToString(), HasSubstr("table lies in layout interleaved"));
 }
 
 }  // namespace

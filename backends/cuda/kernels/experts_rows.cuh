@@ -1,0 +1,351 @@
+// Experts for one to eight rows of activations, in two kernels: ExpertsInner makes the hidden
+// vectors silu(gate x) * (up x) of all pairs of a token and an expert it chose, in 8 bits;
+// ExpertsOuter multiplies them by down and adds them up. Each weight is read once, however many
+// tokens chose its expert: the tokens are the columns of the products.
+#pragma once
+
+#include "product_rows.cuh"
+
+namespace tandem::cuda {
+
+inline constexpr int kMaxPairs = 128;
+
+// The experts that live tokens chose, each once, in the order of their first pairs; and which pair
+// (token times `chosen` plus choice) each token has with them.
+struct ChosenExperts {
+  i32 ids[kMaxPairs];
+  i16 pair[kMaxPairs][kMaxRows];  // -1: the token did not choose the expert
+  i16 same[kMaxPairs];            // the first pair of its token with the same expert; -1: none such
+  i32 pair_ids[kMaxPairs];        // -1: no such expert
+  i32 count;
+};
+
+// By all threads of the block, at least kMaxPairs.
+__device__ __forceinline__ void ListChosen(const ExpertsRowsParams& p, int live,
+                                           ChosenExperts& list) {
+  const int pairs = live * p.chosen, i = threadIdx.x;
+  if (i == 0) list.count = 0;
+  int id = -1;
+  if (i < pairs) {
+    id = p.ids[i / p.chosen * p.ids_row + i % p.chosen];
+    if (id < 0 || id >= p.experts) id = -1;
+    list.pair_ids[i] = id;
+  }
+  for (int j = i; j < pairs * kMaxRows; j += blockDim.x) list.pair[j / kMaxRows][j % kMaxRows] = -1;
+  __syncthreads();
+  bool first = id >= 0;
+  if (i < pairs) {
+    int same = i;
+    for (int j = i - 1; j >= 0; --j) {
+      if (list.pair_ids[j] != id) continue;
+      first = false;
+      if (j / p.chosen == i / p.chosen) same = j;
+    }
+    list.same[i] = static_cast<i16>(id < 0 ? -1 : same);
+  }
+  // Pairs before this one that are the first of their experts; `pairs` fits into four warps.
+  __shared__ i32 firsts[kMaxPairs / kWarp];
+  const u32 votes = __ballot_sync(kAllLanes, first);
+  if (i < kMaxPairs && i % kWarp == 0) firsts[i / kWarp] = __popc(votes);
+  __syncthreads();
+  int slot = __popc(votes & ((1u << (i % kWarp)) - 1));
+  for (int w = 0; w < i / kWarp && w < kMaxPairs / kWarp; ++w) slot += firsts[w];
+  if (first) {
+    list.ids[slot] = id;
+    for (int j = pairs - 1; j >= i; --j) {
+      if (list.pair_ids[j] == id) list.pair[slot][j / p.chosen] = static_cast<i16>(j);
+    }
+    atomicAdd(&list.count, 1);
+  }
+  __syncthreads();
+}
+
+// Fetches the units of a warp: of each job of the block the warp's part of its panel.
+template <WeightType kType>
+struct InnerCursor {
+  const ChosenExperts& list;
+  const u8* matrix;  // gate or up
+  i64 expert_bytes, panel_bytes;
+  int panel, blocks;  // of the job's two; jobs of an expert
+  int job, jobs, step;
+  UnitRange range;
+  int next;
+
+  template <int kStages>
+  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
+    if (job >= jobs || range.begin == range.end) {
+      ring.FetchNothing();
+      return;
+    }
+    const u8* from =
+        matrix + list.ids[job / blocks] * expert_bytes + (job % blocks * 2 + panel) * panel_bytes;
+    const int count = Min(kStageUnits<kType>, range.end - next);
+    ring.Fetch(from + static_cast<i64>(next) * kTileForm<kType>.unit_bytes,
+               count * kTileForm<kType>.unit_bytes);
+    next += count;
+    if (next == range.end) {
+      next = range.begin;
+      job += step;
+    }
+  }
+};
+
+template <WeightType kDown>
+__device__ __forceinline__ u8* HiddenCodes(const ExpertsRowsParams& p, int pair) {
+  return p.hidden + static_cast<i64>(pair) * HiddenRowBytes(p.inner, sizeof(InfoOf<kDown>));
+}
+
+// Makes and quantises the 32 hidden values of a block for column `column`, with one warp. Warp w of
+// the block has left in partials[w] its part of matrix w / 8 (gate, up), panel w / 4 % 2.
+template <WeightType kDown, int kColumns>
+__device__ __forceinline__ void WriteHidden(const ExpertsRowsParams& p, const float* partials,
+                                            int column, int pair, int block, int lane) {
+  float sums[2];
+#pragma unroll
+  for (int matrix = 0; matrix < 2; ++matrix) {
+    const int warp = matrix * 8 + lane / kTileRows * 4;
+    sums[matrix] = 0;
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+      sums[matrix] +=
+          partials[((warp + part) * kColumns + column) * kPartialColumn + lane % kTileRows];
+    }
+  }
+  const float h = Silu(sums[0]) * sums[1];
+  const float largest = LanesMax(fabsf(h)), poison = LanesSum(0.0f * h);
+  float inverse;
+  const float scale = BlockScale(largest, inverse) + poison;
+  const i32 code = static_cast<i8>(__float2int_rn(h * inverse));
+  u8* codes = HiddenCodes<kDown>(p, pair);
+  const int k = lane % 16;
+  codes[block * kTileElements + k / 4 * 8 + lane / 16 * 4 + k % 4] = static_cast<u8>(code);
+  i32 sum = code;
+#pragma unroll
+  for (int i = 8; i > 0; i /= 2) sum += ShuffleXor(sum, i);
+  const i32 other = ShuffleXor(sum, 16);
+  if (lane == 0) {
+    reinterpret_cast<InfoOf<kDown>*>(codes + p.inner)[block] = MakeInfo<kDown>(scale, sum, other);
+  }
+}
+
+// A job is 32 values of an expert: two panels of gate and two of up, four warps for each. Grid: any
+// number of blocks. kRowsThreads threads.
+template <WeightType kType, WeightType kDown, int kColumns>
+__global__ void __launch_bounds__(kRowsThreads, 1)
+    ExpertsInner(const __grid_constant__ ExpertsRowsParams p) {
+  extern __shared__ __align__(128) u8 shared[];
+  __shared__ ChosenExperts list;
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kColumns,
+                                       p.width, 2 * kPartialFloats<kColumns>);
+  const int warp = WarpIndex(), lane = LaneIndex();
+  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
+                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
+                             kStageBytes<kType>, lane);
+  WaitForKernelsAhead();
+  LetNextKernelStart();
+  const int live = LiveRows(p.live_rows, p.tokens);
+  ListChosen(p, live, list);
+  const int units = p.width / kUnitElements<kType>, blocks = p.inner / kTileElements;
+  const UnitRange range = PartOfUnits(units, warp % 4, 4);
+  const int jobs = list.count * blocks;
+  InnerCursor<kType> cursor = {list,
+                               warp < 8 ? p.gate : p.up,
+                               warp < 8 ? p.gate_expert : p.up_expert,
+                               static_cast<i64>(units) * kTileForm<kType>.unit_bytes,
+                               warp / 4 % 2,
+                               blocks,
+                               static_cast<int>(blockIdx.x),
+                               jobs,
+                               static_cast<int>(gridDim.x),
+                               range,
+                               range.begin};
+  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+
+  const SharedActivations<kType> x = {shared + at.codes, shared + at.info,
+                                      ActivationRowBytes(p.width),
+                                      ActivationInfoRowBytes(p.width, sizeof(InfoOf<kType>))};
+  float* partials = reinterpret_cast<float*>(shared + at.partials);
+  QuantizeRows<kType>(x, live, p.width,
+                      [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); });
+  __syncthreads();
+  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
+
+  int turn = 0;
+  for (int job = blockIdx.x; job < jobs; job += gridDim.x) {
+    LaneSums<kColumns> sums;
+    for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
+      const u8* stage = ring.Wait();
+      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, mine,
+                                sums);
+      ring.Release();
+      cursor.Fetch(ring);
+    }
+    float* set = partials + turn * kPartialFloats<kColumns>;
+    StorePartial<kColumns>(sums, set + warp * kColumns * kPartialColumn, lane);
+    __syncthreads();
+    if (warp < live) {
+      const int pair = list.pair[job / blocks][warp];
+      if (pair >= 0) WriteHidden<kDown, kColumns>(p, set, warp, pair, job % blocks, lane);
+    }
+    turn ^= 1;
+  }
+}
+
+// Fetches the units of a warp of ExpertsOuter: of each panel of the block, parts w, w + 16, ... of
+// all parts of all experts.
+template <WeightType kType>
+struct OuterCursor {
+  const ChosenExperts& list;
+  const u8* down;
+  i64 expert_bytes, panel_bytes;
+  int panel, panels, panel_step;
+  int job, first, jobs;  // counts parts
+  int units, parts;
+  int done;  // units of the part
+
+  template <int kStages>
+  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
+    while (panel < panels) {
+      if (job >= jobs) {
+        job = first;
+        panel += panel_step;
+        if (first >= jobs) break;
+        continue;
+      }
+      const UnitRange range = PartOfUnits(units, job % parts, parts);
+      const int count = Min(kStageUnits<kType>, range.end - range.begin - done);
+      const u8* from = down + list.ids[job / parts] * expert_bytes + panel * panel_bytes;
+      from += static_cast<i64>(range.begin + done) * kTileForm<kType>.unit_bytes;
+      done += count;
+      if (range.begin + done == range.end) {
+        done = 0;
+        job += kRowsWarps;
+      }
+      if (count == 0) continue;
+      ring.Fetch(from, count * kTileForm<kType>.unit_bytes);
+      return;
+    }
+    ring.FetchNothing();
+  }
+};
+
+// Copies the hidden vectors of the pairs to shared memory.
+template <WeightType kType>
+__device__ __forceinline__ void LoadHidden(const ExpertsRowsParams& p, int pairs,
+                                           const SharedActivations<kType>& to) {
+  const int codes = p.inner / 16,
+            info = HiddenRowBytes(p.inner, sizeof(InfoOf<kType>)) / 16 - codes;
+  for (int i = threadIdx.x; i < pairs * (codes + info); i += kRowsThreads) {
+    const int pair = i / (codes + info), j = i % (codes + info);
+    const u8* from = HiddenCodes<kType>(p, pair) + j * 16;
+    u8* target = j < codes ? to.Codes(pair) + j * 16
+                           : reinterpret_cast<u8*>(to.Info(pair)) + (j - codes) * 16;
+    CopyAsync16(SharedAddress(target), from);
+  }
+  CopyAsyncCommit();
+  CopyAsyncWaitAll();
+}
+
+// Adds up a panel: for each token its choices in their order.
+template <int kColumns>
+__device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const ChosenExperts& list,
+                                           const float* partials, int panel, int live) {
+  const int column = threadIdx.x / kTileRows, row = threadIdx.x % kTileRows;
+  if (column >= live) return;
+  const int out = panel * kTileRows + row;
+  float sum = p.add != nullptr ? p.add[column * p.add_row + out] : 0.0f;
+  for (int i = 0; i < p.chosen; ++i) {
+    const int pair = list.same[column * p.chosen + i];
+    if (pair < 0) continue;
+    float y = 0;
+    for (int part = 0; part < p.parts; ++part) {
+      y += partials[(pair * p.parts + part) * kTileRows + row];
+    }
+    sum += p.weights[column * p.weights_row + i] * y;
+  }
+  p.out[column * p.out_row + out] = sum;
+}
+
+// A block takes panels of 16 outputs; its warps share the parts of all chosen experts. Grid: any
+// number of blocks. kRowsThreads threads.
+template <WeightType kType, int kColumns>
+__global__ void __launch_bounds__(kRowsThreads, 1)
+    ExpertsOuter(const __grid_constant__ ExpertsRowsParams p) {
+  extern __shared__ __align__(128) u8 shared[];
+  __shared__ ChosenExperts list;
+  const int max_pairs = p.tokens * p.chosen;
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>),
+                                       max_pairs, p.inner, max_pairs * p.parts * kTileRows);
+  const int warp = WarpIndex(), lane = LaneIndex();
+  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
+                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
+                             kStageBytes<kType>, lane);
+  // The ids were written before the kernel ahead began, which has let this one start: only the
+  // hidden vectors are waited for.
+  const int live = LiveRows(p.live_rows, p.tokens);
+  ListChosen(p, live, list);
+  const int units = p.inner / kUnitElements<kType>, panels = p.width / kTileRows;
+  const int jobs = list.count * p.parts;
+  OuterCursor<kType> cursor = {list,
+                               p.down,
+                               p.down_expert,
+                               static_cast<i64>(units) * kTileForm<kType>.unit_bytes,
+                               static_cast<int>(blockIdx.x),
+                               panels,
+                               static_cast<int>(gridDim.x),
+                               warp,
+                               warp,
+                               jobs,
+                               units,
+                               p.parts,
+                               0};
+  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+
+  WaitForKernelsAhead();
+  LetNextKernelStart();
+  const SharedActivations<kType> hidden = {shared + at.codes, shared + at.info,
+                                           ActivationRowBytes(p.inner),
+                                           ActivationInfoRowBytes(p.inner, sizeof(InfoOf<kType>))};
+  float* partials = reinterpret_cast<float*>(shared + at.partials);
+  LoadHidden<kType>(p, live * p.chosen, hidden);
+  __syncthreads();
+
+  const int g = lane / 4, t = lane % 4;
+  for (int panel = blockIdx.x; panel < panels; panel += gridDim.x) {
+    for (int job = warp; job < jobs; job += kRowsWarps) {
+      const int expert = job / p.parts, part = job % p.parts;
+      const i16(&pairs)[kMaxRows] = list.pair[expert];
+      LaneActivations<kType, kColumns> mine;
+      mine.codes =
+          hidden.Codes(kColumns == 1 ? pairs[0] : Max<int>(0, pairs[Min(g, live - 1)])) + t * 8;
+      int column_pair[kLaneColumns<kColumns>];
+#pragma unroll
+      for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
+        const int column = kColumns == 1 ? 0 : 2 * t + c;
+        column_pair[c] = column < live ? pairs[column] : -1;
+        mine.info[c] = hidden.Info(Max(0, column_pair[c]));
+      }
+      LaneSums<kColumns> sums;
+      const UnitRange range = PartOfUnits(units, part, p.parts);
+      for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
+        const u8* stage = ring.Wait();
+        AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane,
+                                  mine, sums);
+        ring.Release();
+        cursor.Fetch(ring);
+      }
+#pragma unroll
+      for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
+        if (column_pair[c] < 0 || (kColumns == 1 && t != 0)) continue;
+        float* to = partials + (column_pair[c] * p.parts + part) * kTileRows;
+        to[g] = sums.v[0][c];
+        to[g + 8] = sums.v[1][c];
+      }
+    }
+    __syncthreads();
+    WriteOuter<kColumns>(p, list, partials, panel, live);
+    __syncthreads();
+  }
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,95 @@
+// Arguments and shared memory of the kernels of product_rows.cuh: products of weights in tiles with
+// a few rows of activations.
+#pragma once
+
+#include "../base.cuh"
+
+namespace tandem::cuda {
+
+inline constexpr i32 kRowsWarps = 16;         // of a block
+inline constexpr i32 kRowsStages = 4;         // of the ring of a warp
+inline constexpr i32 kRowsStageBytes = 2304;  // at least a unit, at most this if it is larger
+inline constexpr i32 kMaxRows = 8;
+
+// What is done to the activations before they are quantised.
+enum class Prologue : i32 { kNone, kRmsNorm, kSwiGlu };
+
+struct LinearRowsParams {
+  const u8* weight;      // tiles [groups][rows, k]
+  const float* x;        // [tokens][groups][k]
+  const float* gate;     // kSwiGlu: x becomes silu(gate) x; strides as x
+  const float* norm;     // kRmsNorm: [k]
+  const float* bias;     // [rows], or null
+  const float* add;      // [tokens][rows], added to the result, or null
+  float* out;            // [tokens][groups][rows]
+  const i32* live_rows;  // or null: all tokens
+  i64 weight_group;      // bytes from one group to the next
+  i64 x_row, x_group;    // elements from one token, one group to the next
+  i64 gate_row;
+  i64 add_row;
+  i64 out_row, out_group;
+  i32 rows, k, tokens;
+  i32 parts;  // warps that share a panel: a power of 2
+  float eps;
+};
+
+// Experts. A pair is a token and one of its choices. The hidden vectors of all pairs lie in
+// `hidden`, in 8 bits: HiddenRowBytes each.
+struct ExpertsRowsParams {
+  const u8* gate;  // tiles [experts][inner, width]
+  const u8* up;
+  const u8* down;  // tiles [experts][width, inner]
+  const float* x;  // [tokens][width]
+  const i32* ids;  // [tokens][chosen]
+  const float* weights;
+  const float* add;  // [tokens][width], added to the result, or null
+  float* out;        // [tokens][width]
+  u8* hidden;
+  const i32* live_rows;
+  i64 gate_expert, up_expert, down_expert;  // bytes from one expert to the next
+  i64 x_row, ids_row, weights_row, add_row, out_row;
+  i32 tokens, chosen, experts, width, inner;
+  i32 parts;  // into which the down product of an expert is divided
+};
+
+// Form of what is kept beside the codes of 32 activations: their scale, and for weights with
+// offsets or mins a number for each of their scales.
+constexpr TANDEM_HOST_DEVICE i32 ActivationInfoBytes(bool extra, i32 weight_scales) {
+  return !extra ? 4 : weight_scales == 1 ? 8 : 16;
+}
+
+// Bytes between the codes of two rows: four neighbours lie in different banks.
+constexpr TANDEM_HOST_DEVICE i32 ActivationRowBytes(i32 k) { return RoundUp(k, 128) + 32; }
+constexpr TANDEM_HOST_DEVICE i32 ActivationInfoRowBytes(i32 k, i32 info_bytes) {
+  return RoundUp(k / 32 * info_bytes, 128) + 16;
+}
+constexpr TANDEM_HOST_DEVICE i32 HiddenRowBytes(i32 k, i32 info_bytes) {
+  return k + RoundUp(k / 32 * info_bytes, 16);
+}
+
+constexpr TANDEM_HOST_DEVICE i32 StageUnits(i32 unit_bytes) {
+  return unit_bytes >= kRowsStageBytes ? 1 : kRowsStageBytes / unit_bytes;
+}
+
+// Floats of a partial result of a warp: for each column its 16 rows, and a gap against bank
+// conflicts.
+inline constexpr i32 kPartialColumn = 20;
+
+// Offsets in the shared memory of a block.
+struct RowsShared {
+  i32 ring, barriers, codes, info, partials, bytes;
+};
+// `columns`: rows of activations of `k` elements; `partials`: floats.
+constexpr TANDEM_HOST_DEVICE RowsShared MakeRowsShared(i32 unit_bytes, i32 info_bytes, i32 columns,
+                                                       i32 k, i32 partials) {
+  RowsShared s = {};
+  s.ring = 0;
+  s.barriers = kRowsWarps * kRowsStages * StageUnits(unit_bytes) * unit_bytes;
+  s.codes = s.barriers + kRowsWarps * kRowsStages * 8;
+  s.info = s.codes + columns * ActivationRowBytes(k);
+  s.partials = s.info + columns * ActivationInfoRowBytes(k, info_bytes);
+  s.bytes = s.partials + partials * 4;
+  return s;
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,344 @@
+// Products of weights in tiles with one to eight rows of activations: bound by the memory that the
+// weights come from.
+//
+// A block has 16 warps, each with a ring of its own that it keeps full of the weights it will need,
+// whatever the others do. The activations are quantised by each block while the first weights are
+// on their way. `parts` warps share a panel of 16 rows, each a range of the elements; sums of the
+// parts are added in their order.
+#pragma once
+
+#include "activations.cuh"
+#include "params/product_rows.h"
+#include "ptx/launch.cuh"
+#include "ptx/mma.cuh"
+#include "tiles.cuh"
+#include "warp_ring.cuh"
+
+namespace tandem::cuda {
+
+inline constexpr int kRowsThreads = kRowsWarps * kWarp;
+
+template <WeightType kType>
+inline constexpr int kStageUnits = StageUnits(kTileForm<kType>.unit_bytes);
+template <WeightType kType>
+inline constexpr int kStageBytes = kStageUnits<kType>* kTileForm<kType>.unit_bytes;
+template <WeightType kType>
+inline constexpr int kUnitElements = kTileForm<kType>.unit_tiles* kTileElements;
+
+// Columns of the result that a lane has: 2t and 2t + 1, or one if there is only one.
+template <int kColumns>
+inline constexpr int kLaneColumns = kColumns == 1 ? 1 : 2;
+
+// The activations as lane (g, t) needs them: codes of column g, info of columns 2t and 2t + 1, from
+// the block with which the row begins.
+template <WeightType kType, int kColumns>
+struct LaneActivations {
+  const u8* codes;
+  const InfoOf<kType>* info[kLaneColumns<kColumns>];
+};
+
+// Sums of rows g and g + 8.
+template <int kColumns>
+struct LaneSums {
+  float v[2][kLaneColumns<kColumns>] = {};
+};
+
+template <WeightType kType, int kColumns>
+__device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int lane,
+                                        const LaneActivations<kType, kColumns>& x,
+                                        LaneSums<kColumns>& sums) {
+  constexpr int kN = kLaneColumns<kColumns>;
+  constexpr InfoForm form = kInfoForm<kType>;
+  u32 a[4];
+  UnpackBytes<kType>(LoadTileCodes<kType>(unit, tile, lane), a);
+  const TileScales<kType> scales = LoadTileScales<kType>(unit, tile, lane / 4);
+  const uint2 b = *reinterpret_cast<const uint2*>(x.codes + block * kTileElements);
+  InfoOf<kType> info[kN];
+#pragma unroll
+  for (int c = 0; c < kN; ++c) info[c] = x.info[c][block];
+#pragma unroll
+  for (int half = 0; half < kTileScales<kType>; ++half) {
+    i32 d[4] = {};
+    if constexpr (form == InfoForm::kBias || form == InfoForm::kBias16) {
+      d[0] = d[2] = info[0].bias[half];
+      d[1] = d[3] = info[kN - 1].bias[half];
+    }
+    if constexpr (kTileScales<kType> == 1) {
+      MmaS8(d, a, b.x, b.y);
+    } else {
+      MmaS8(d, a[2 * half], a[2 * half + 1], half == 0 ? b.x : b.y);
+    }
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+#pragma unroll
+      for (int c = 0; c < kN; ++c) {
+        float& sum = sums.v[row][c];
+        sum += scales.scale[row][half] * info[c].scale * static_cast<float>(d[2 * row + c]);
+        if constexpr (kHasMin<kType>) sum += scales.min[row][half] * info[c].sum[half];
+      }
+    }
+  }
+}
+
+// Adds units [first, first + count) of a row, which begin at `stage`.
+template <WeightType kType, int kColumns>
+__device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, int lane,
+                                         const LaneActivations<kType, kColumns>& x,
+                                         LaneSums<kColumns>& sums) {
+  constexpr TileForm f = kTileForm<kType>;
+  if constexpr (f.unit_tiles == 1) {
+#pragma unroll 4
+    for (int i = 0; i < count; ++i) {
+      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, x, sums);
+    }
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+#pragma unroll
+      for (int tile = 0; tile < f.unit_tiles; ++tile) {
+        AddTile<kType, kColumns>(stage + i * f.unit_bytes, tile, (first + i) * f.unit_tiles + tile,
+                                 lane, x, sums);
+      }
+    }
+  }
+}
+
+// Partial sums of a warp in shared memory, [column][16], see kPartialColumn.
+template <int kColumns>
+__device__ __forceinline__ void StorePartial(const LaneSums<kColumns>& sums, float* to, int lane) {
+  const int g = lane / 4, column = lane % 4 * 2;
+#pragma unroll
+  for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
+    if (column + c < kColumns) {
+      to[(column + c) * kPartialColumn + g] = sums.v[0][c];
+      to[(column + c) * kPartialColumn + g + 8] = sums.v[1][c];
+    }
+  }
+}
+
+// A range of the units of a row.
+struct UnitRange {
+  int begin, end;
+};
+__device__ __forceinline__ UnitRange PartOfUnits(int units, int part, int parts) {
+  return {part * units / parts, (part + 1) * units / parts};
+}
+
+// Activations in shared memory.
+template <WeightType kType>
+struct SharedActivations {
+  u8* codes;
+  u8* info;
+  int codes_row, info_row;  // bytes
+
+  __device__ __forceinline__ u8* Codes(int row) const { return codes + row * codes_row; }
+  __device__ __forceinline__ InfoOf<kType>* Info(int row) const {
+    return reinterpret_cast<InfoOf<kType>*>(info + row * info_row);
+  }
+  // Columns are the rows of activations; those beyond `rows` repeat the last.
+  template <int kColumns>
+  __device__ __forceinline__ LaneActivations<kType, kColumns> OfLane(int rows, int lane) const {
+    const int g = lane / 4, t = lane % 4;
+    LaneActivations<kType, kColumns> x;
+    x.codes = Codes(Min(g, rows - 1)) + t * 8;
+#pragma unroll
+    for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
+      x.info[c] = Info(kColumns == 1 ? 0 : Min(2 * t + c, rows - 1));
+    }
+    return x;
+  }
+};
+
+// At least one: what is done to a row that is not in use does not matter.
+__device__ __forceinline__ int LiveRows(const i32* live_rows, int tokens) {
+  return live_rows == nullptr ? tokens : Max(1, Min(*live_rows, tokens));
+}
+
+__device__ __forceinline__ float4 LoadFloat4(const float* p) {
+  return *reinterpret_cast<const float4*>(p);
+}
+__device__ __forceinline__ float Silu(float x) {
+  return x / (1.0f + Exp2(-1.4426950408889634f * x));
+}
+
+// Quantises `rows` rows of `k` elements with all threads of the block. load(row, i): elements
+// i..i+3.
+template <WeightType kType, class Load>
+__device__ __forceinline__ void QuantizeRows(const SharedActivations<kType>& to, int rows, int k,
+                                             Load load) {
+  constexpr int kBatch = 4, kSpan = 4 * kRowsThreads;
+  const int spans = CeilDiv(k, kSpan), items = rows * spans;
+  const int mine = 4 * static_cast<int>(threadIdx.x);
+  for (int first = 0; first < items; first += kBatch) {
+    float4 v[kBatch];
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {  // the loads together, as each takes long
+      const int row = (first + j) / spans, i = (first + j) % spans * kSpan + mine;
+      v[j] = first + j < items && i < k ? load(row, i) : float4{};
+    }
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      if (first + j >= items) break;
+      const int row = (first + j) / spans, i = (first + j) % spans * kSpan + mine;
+      const int block = i / kTileElements;
+      QuantizeBlock<kType>(v[j], to.Codes(row) + block * kTileElements, to.Info(row) + block,
+                           threadIdx.x % kWarp, i < k);
+    }
+  }
+}
+
+// Linear layers
+
+// Fetches, ahead of their use, the units of a warp: [begin, end) of every `step`-th panel.
+template <WeightType kType>
+struct PanelCursor {
+  const u8* panel;  // of `units` units
+  i64 step_bytes;
+  int panels_left;
+  UnitRange range;
+  int next;
+
+  template <int kStages>
+  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
+    if (panels_left == 0) {
+      ring.FetchNothing();
+      return;
+    }
+    const int count = Min(kStageUnits<kType>, range.end - next);
+    ring.Fetch(panel + static_cast<i64>(next) * kTileForm<kType>.unit_bytes,
+               count * kTileForm<kType>.unit_bytes);
+    next += count;
+    if (next == range.end) {
+      next = range.begin;
+      panel += step_bytes;
+      --panels_left;
+    }
+  }
+};
+
+// Factors of the RMS norm of each row, into factors[rows]. `scratch`: kRowsWarps floats a row.
+__device__ __forceinline__ void NormFactors(const LinearRowsParams& p, const float* x, int rows,
+                                            float* scratch, float* factors) {
+  const int warp = WarpIndex(), lane = LaneIndex();
+  for (int row = 0; row < rows; ++row) {
+    float sum = 0;
+    for (int i = 4 * static_cast<int>(threadIdx.x); i < p.k; i += 4 * kRowsThreads) {
+      const float4 v = LoadFloat4(x + row * p.x_row + i);
+      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+    }
+    sum = LanesSum(sum);
+    if (lane == 0) scratch[row * kRowsWarps + warp] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x < rows) {
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kRowsWarps; ++i) sum += scratch[threadIdx.x * kRowsWarps + i];
+    factors[threadIdx.x] = rsqrtf(sum / static_cast<float>(p.k) + p.eps);
+  }
+  __syncthreads();
+}
+
+template <WeightType kType, Prologue kPrologue>
+__device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int group, int rows,
+                                               const SharedActivations<kType>& to, float* scratch) {
+  const float* x = p.x + group * p.x_group;
+  if constexpr (kPrologue == Prologue::kRmsNorm) {
+    float* factors = scratch + kMaxRows * kRowsWarps;
+    NormFactors(p, x, rows, scratch, factors);
+    QuantizeRows<kType>(to, rows, p.k, [&](int row, int i) {
+      const float4 v = LoadFloat4(x + row * p.x_row + i), w = LoadFloat4(p.norm + i);
+      const float f = factors[row];
+      return float4{v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w};
+    });
+  } else if constexpr (kPrologue == Prologue::kSwiGlu) {
+    QuantizeRows<kType>(to, rows, p.k, [&](int row, int i) {
+      const float4 v = LoadFloat4(x + row * p.x_row + i);
+      const float4 g = LoadFloat4(p.gate + row * p.gate_row + i);
+      return float4{Silu(g.x) * v.x, Silu(g.y) * v.y, Silu(g.z) * v.z, Silu(g.w) * v.w};
+    });
+  } else {
+    QuantizeRows<kType>(to, rows, p.k,
+                        [&](int row, int i) { return LoadFloat4(x + row * p.x_row + i); });
+  }
+}
+
+// Adds up the parts of a panel and writes its 16 rows. `partials`: those of the team's first part.
+template <int kColumns>
+__device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const float* partials,
+                                            int panel, int group, int live, int thread,
+                                            int threads) {
+  for (int i = thread; i < kTileRows * kColumns; i += threads) {
+    const int column = i / kTileRows, row = i % kTileRows, out = panel * kTileRows + row;
+    float sum = 0;
+    for (int part = 0; part < p.parts; ++part) {
+      sum += partials[(part * kColumns + column) * kPartialColumn + row];
+    }
+    if (column >= live) continue;
+    if (p.bias != nullptr) sum += p.bias[out];
+    if (p.add != nullptr) sum += p.add[column * p.add_row + out];
+    p.out[column * p.out_row + group * p.out_group + out] = sum;
+  }
+}
+
+// Floats: two sets of partial results, used in turn.
+template <int kColumns>
+inline constexpr int kPartialFloats = kRowsWarps* kColumns* kPartialColumn;
+
+// Grid: x: blocks among which the panels are dealt, y: groups. kRowsThreads threads.
+template <WeightType kType, int kColumns, Prologue kPrologue>
+__global__ void __launch_bounds__(kRowsThreads, 1)
+    LinearRows(const __grid_constant__ LinearRowsParams p) {
+  extern __shared__ __align__(128) u8 shared[];
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kColumns,
+                                       p.k, 2 * kPartialFloats<kColumns>);
+  const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
+  const int teams = kRowsWarps / p.parts, team = warp / p.parts, part = warp % p.parts;
+  const int units = p.k / kUnitElements<kType>, panels = p.rows / kTileRows;
+  const UnitRange range = PartOfUnits(units, part, p.parts);
+  const int first = blockIdx.x * teams + team, step = gridDim.x * teams;
+  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
+
+  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
+                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
+                             kStageBytes<kType>, lane);
+  const bool some = first < panels && range.begin < range.end;
+  PanelCursor<kType> cursor = {p.weight + group * p.weight_group + first * panel_bytes,
+                               step * panel_bytes, some ? (panels - first - 1) / step + 1 : 0,
+                               range, range.begin};
+  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+
+  WaitForKernelsAhead();
+  LetNextKernelStart();
+  const SharedActivations<kType> x = {shared + at.codes, shared + at.info, ActivationRowBytes(p.k),
+                                      ActivationInfoRowBytes(p.k, sizeof(InfoOf<kType>))};
+  float* partials = reinterpret_cast<float*>(shared + at.partials);
+  const int live = LiveRows(p.live_rows, p.tokens);
+  QuantizeInputs<kType, kPrologue>(p, group, live, x, partials);
+  __syncthreads();
+  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
+
+  int turn = 0;
+  for (int panel = first; panel < panels; panel += step) {
+    LaneSums<kColumns> sums;
+    for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
+      const u8* stage = ring.Wait();
+      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, mine,
+                                sums);
+      ring.Release();
+      cursor.Fetch(ring);
+    }
+    float* set = partials + turn * kPartialFloats<kColumns>;
+    StorePartial<kColumns>(sums, set + warp * kColumns * kPartialColumn, lane);
+    if (p.parts > 1) {
+      NamedBarrierSync(1 + team, p.parts * kWarp);
+    } else {
+      __syncwarp();
+    }
+    WriteLinear<kColumns>(p, set + team * p.parts * kColumns * kPartialColumn, panel, group, live,
+                          part * kWarp + lane, p.parts * kWarp);
+    turn ^= 1;
+  }
+}
+
+}  // namespace tandem::cuda
