@@ -11,6 +11,8 @@
 #include "attention_prompt_shape.cuh"
 #include "base.cuh"
 #include "params/attention_prompt.h"
+#include "ptx/launch.cuh"
+#include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
 
 namespace tandem::cuda {
@@ -21,8 +23,13 @@ __global__ void __launch_bounds__(128 * (1 + Consumers), 1)
     AttentionPrompt(const __grid_constant__ AttentionPromptParams p) {
   using Shape = PromptShape<T, Dk, Dv, Consumers, KeyTile, Stages, SoftCap, Options>;
   PromptShared<Shape>& shared = GetPromptShared<Shape>();
-  if (threadIdx.x == 0) InitBarriers(shared);
+  if (threadIdx.x == 0) {
+    TmaPrefetchDescriptor(&p.k_map);
+    TmaPrefetchDescriptor(&p.v_map);
+    InitBarriers(shared);
+  }
   __syncthreads();
+  WaitForKernelsAhead();
   const int warp = WarpIndex();
   if (warp < 4) {
     RegistersShrink<Shape::kProducerRegisters>();

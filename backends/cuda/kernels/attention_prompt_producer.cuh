@@ -88,10 +88,6 @@ struct PromptProducer {
   }
 
   __device__ __forceinline__ void Run() {
-    if (LaneIndex() == 0) {
-      TmaPrefetchDescriptor(&p.k_map);
-      TmaPrefetchDescriptor(&p.v_map);
-    }
     PipelineState<2> work_state;
     for (;;) {
       MbarrierWait(&shared.work_full[work_state.stage], work_state.parity);

@@ -6,6 +6,7 @@
 #include "attention_prompt_work.cuh"
 #include "base.cuh"
 #include "params/attention_prompt.h"
+#include "ptx/launch.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
 
@@ -83,6 +84,7 @@ struct PromptScheduler {
       MbarrierWait(&shared.work_wanted, parity);
     }
     items.Close(p);
+    LetNextKernelStart();
   }
 };
 
