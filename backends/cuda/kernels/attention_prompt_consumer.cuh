@@ -45,6 +45,12 @@ __device__ __forceinline__ void PackWeights(const float (&s)[N], u32 (&p)[N / 8]
   for (int i = 0; i < N / 2; ++i) p[i / 4][i % 4] = PackPair<T>(s[2 * i], s[2 * i + 1]);
 }
 
+// Has sums, which are never negative, taken before what follows: the assembler would put a wait for
+// products ahead of the exponents that are to be taken while these run.
+__device__ __forceinline__ void KeepBefore(float a, float b) {
+  if (a < 0.0f || b < 0.0f) asm volatile("nanosleep.u32 0;" ::: "memory");
+}
+
 // A consumer warpgroup.
 template <class Shape>
 struct PromptConsumer {
@@ -306,6 +312,7 @@ struct PromptConsumer {
       BeginValues<true>(key - kKeyTile);
       EndScores<1>();
       Weigh(key, shrink);
+      KeepBefore(softmax.sum[0], softmax.sum[1]);
       EndValues();
       WgmmaPin(s);
       Shrink(shrink);
