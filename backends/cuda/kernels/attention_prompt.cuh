@@ -17,11 +17,10 @@
 
 namespace tandem::cuda {
 
-template <class T, int Dk, int Dv, int Consumers, int KeyTile, int Stages, bool SoftCap,
-          int Options>
+template <class T, int Dk, int Dv, int Consumers, int KeyTile, int Stages, bool SoftCap>
 __global__ void __launch_bounds__(128 * (1 + Consumers), 1)
     AttentionPrompt(const __grid_constant__ AttentionPromptParams p) {
-  using Shape = PromptShape<T, Dk, Dv, Consumers, KeyTile, Stages, SoftCap, Options>;
+  using Shape = PromptShape<T, Dk, Dv, Consumers, KeyTile, Stages, SoftCap>;
   PromptShared<Shape>& shared = GetPromptShared<Shape>();
   if (threadIdx.x == 0) {
     TmaPrefetchDescriptor(&p.k_map);

@@ -26,17 +26,17 @@ __device__ __forceinline__ void IssueScores(float (&s)[Shape::kKeyTile / 2], u64
   WgmmaCommit();
 }
 
-// o += p v, a part of the products: not waited for.
-template <class Shape, int Begin, int End>
+// o += p v: not waited for.
+template <class Shape>
 __device__ __forceinline__ void IssueValues(float (&o)[Shape::kDv / 2],
                                             const u32 (&p)[Shape::kKeyTile / 16][4], u64 v) {
-  if constexpr (Begin == 0) WgmmaFence();
+  WgmmaFence();
 #pragma unroll
-  for (int i = Begin; i < End; ++i) {
+  for (int i = 0; i < Shape::kKeyTile / 16; ++i) {
     Wgmma<Shape::kDv>::template Registers<typename Shape::Type, true>(o, p[i],
                                                                       WgmmaAdvance(v, i * 2048));
   }
-  if constexpr (End == Shape::kKeyTile / 16) WgmmaCommit();
+  WgmmaCommit();
 }
 
 template <class T, int N>
@@ -91,10 +91,10 @@ struct PromptConsumer {
 
   // Turns of the warpgroups at the tensor cores: one multiplies while the other takes exponents.
   __device__ __forceinline__ void TakeTurn() {
-    if constexpr (Shape::kPingPong) NamedBarrierSync(8 + group, 256);
+    if constexpr (Shape::kTurns) NamedBarrierSync(8 + group, 256);
   }
   __device__ __forceinline__ void GiveTurn() {
-    if constexpr (Shape::kPingPong) NamedBarrierArrive(8 + 1 - group, 256);
+    if constexpr (Shape::kTurns) NamedBarrierArrive(8 + 1 - group, 256);
   }
 
   __device__ __forceinline__ const PromptWork* NextWork() {
@@ -216,7 +216,7 @@ struct PromptConsumer {
     const i32 high = p.causal ? Min(first + 1, key_end) : key_end;
     const bool windowed = p.window > 0 && key <= first + 63 - p.window;
     if (key + kKeyTile > high || windowed) MaskScores(s, Visible(key));
-    softmax.template Take<Shape::kLazy>(s, shrink);
+    softmax.Take(s, shrink);
   }
 
   __device__ __forceinline__ VisibleKeys Visible(i32 key) const {
@@ -237,11 +237,6 @@ struct PromptConsumer {
     }
   }
 
-  __device__ __forceinline__ void Shrink(const float (&shrink)[2]) {
-    if (Shape::kLazy && !__any_sync(kAllLanes, shrink[0] != 1.0f || shrink[1] != 1.0f)) return;
-    ShrinkRows(o, shrink);
-  }
-
   // The products of the next tile of keys begin.
   __device__ __forceinline__ void BeginScores() {
     MbarrierWait(&shared.k_full[k_state.stage], k_state.parity);
@@ -259,18 +254,12 @@ struct PromptConsumer {
     k_state.Advance();
   }
 
-  template <bool Turn = false>
   __device__ __forceinline__ void BeginValues(i32 key) {
     MbarrierWait(&shared.v_full[v_state.stage], v_state.parity);
     const i32 valid = Min(work->length, p.key_end) - key;
     if (valid < kKeyTile) ClearValues(valid);
     const u32 v = SharedAddress(shared.v[v_state.stage]);
-    const u64 descriptor = WgmmaDescriptor(v, Shape::kSliceBytes, 1024);
-    constexpr int kSteps = kKeyTile / 16;
-    constexpr int kEarly = Shape::kEarlyTurn ? kSteps * 5 / 8 : kSteps;
-    IssueValues<Shape, 0, kEarly>(o, weights, descriptor);
-    if constexpr (Turn) GiveTurn();
-    if constexpr (kEarly < kSteps) IssueValues<Shape, kEarly, kSteps>(o, weights, descriptor);
+    IssueValues<Shape>(o, weights, WgmmaDescriptor(v, Shape::kSliceBytes, 1024));
   }
 
   __device__ __forceinline__ void EndValues() {
@@ -309,13 +298,14 @@ struct PromptConsumer {
     for (; key < key_end; key += kKeyTile) {
       TakeTurn();
       BeginScores();
-      BeginValues<true>(key - kKeyTile);
+      BeginValues(key - kKeyTile);
+      GiveTurn();
       EndScores<1>();
       Weigh(key, shrink);
       KeepBefore(softmax.sum[0], softmax.sum[1]);
       EndValues();
       WgmmaPin(s);
-      Shrink(shrink);
+      ShrinkRows(o, shrink);
       PackWeights<Type>(s, weights);
     }
     return key - kKeyTile;
@@ -324,7 +314,7 @@ struct PromptConsumer {
   // While the last values of one piece of work are multiplied, the queries of the next are brought;
   // while its first scores are, the results of the last are stored.
   __device__ __forceinline__ void Run() {
-    if (Shape::kPingPong && group == 1) NamedBarrierArrive(8, 256);
+    if (Shape::kTurns && group == 1) NamedBarrierArrive(8, 256);
     work = NextWork();
     if (work->rows == 0) return;
     LoadQueries(*work, 0);
@@ -339,21 +329,13 @@ struct PromptConsumer {
         BeginValues(last);
         break;
       }
-      if (Shape::kLoadFirst) LoadQueries(*next, 0);
       BeginValues(last);
-      if (!Shape::kLoadFirst) LoadQueries(*next, 0);
-      if constexpr (Shape::kStoreFirst) {
-        EndValues();
-        Finish();
-        BringQueries(*next);
-        BeginScores();
-      } else {
-        GroupBarrier();  // nobody reads the last queries any more
-        BringQueries(*next);
-        EndValues();
-        BeginScores();
-        Finish();
-      }
+      LoadQueries(*next, 0);
+      GroupBarrier();  // nobody reads the last queries any more
+      BringQueries(*next);
+      EndValues();
+      BeginScores();
+      Finish();
       work = next;
       Begin();
       WeighFirst();

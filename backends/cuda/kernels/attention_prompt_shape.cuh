@@ -4,13 +4,13 @@
 #include "attention_prompt_queries.cuh"
 #include "attention_prompt_work.cuh"
 #include "base.cuh"
+#include "params/attention_prompt.h"
 #include "ptx/mbarrier.cuh"
 
 namespace tandem::cuda {
 
 // T: f16 or bf16, the type of keys and values. Each of the Consumers warpgroups has 64 rows.
-template <class T, int Dk, int Dv, int Consumers, int KeyTile, int Stages, bool SoftCap,
-          int Options>
+template <class T, int Dk, int Dv, int Consumers, int KeyTile, int Stages, bool SoftCap>
 struct PromptShape {
   using Type = T;
   static constexpr int kDk = Dk, kDv = Dv;
@@ -19,11 +19,8 @@ struct PromptShape {
   static constexpr int kKeyTile = KeyTile;
   static constexpr int kStages = Stages;
   static constexpr bool kSoftCap = SoftCap;
-  static constexpr bool kPingPong = Options & 2;
-  static constexpr bool kLazy = Options & 4;
-  static constexpr bool kEarlyTurn = Options & 8;
-  static constexpr bool kLoadFirst = Options & 16;
-  static constexpr bool kStoreFirst = Options & 32;
+  // Two warpgroups take turns at the tensor cores.
+  static constexpr bool kTurns = Consumers == 2;
 
   static constexpr int kPage = 64;  // rows and columns of a box
   static constexpr int kBoxes = KeyTile / kPage;
@@ -61,10 +58,10 @@ struct PromptShared {
 inline constexpr int kSwizzleAlignment = 1024;
 
 template <class Shape>
-inline constexpr int kPromptSharedBytes = sizeof(PromptShared<Shape>) + kSwizzleAlignment;
-
-template <class Shape>
 __device__ __forceinline__ PromptShared<Shape>& GetPromptShared() {
+  constexpr PromptBlock kBlock = {Shape::kDk, Shape::kDv, Shape::kConsumers, Shape::kKeyTile,
+                                  Shape::kStages};
+  static_assert(sizeof(PromptShared<Shape>) + kSwizzleAlignment <= PromptSharedBytes(kBlock));
   extern __shared__ u8 dynamic_shared[];
   const u32 over = SharedAddress(dynamic_shared) % kSwizzleAlignment;
   return *reinterpret_cast<PromptShared<Shape>*>(dynamic_shared +

@@ -46,7 +46,7 @@ struct SoftmaxRows {
   }
 
   // Scores to weights. Sums of earlier weights are to be multiplied by `shrink`.
-  template <bool Lazy, int N>
+  template <int N>
   __device__ __forceinline__ void Take(float (&s)[N], float (&shrink)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -55,12 +55,7 @@ struct SoftmaxRows {
       for (int i = 0; i < N; i += 4) {
         largest = fmaxf(largest, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
       }
-      largest = LanesMax<4>(largest) * factor[r];
-      if (Lazy) {
-        largest = largest > max[r] + 8.0f ? largest : max[r];
-      } else {
-        largest = fmaxf(largest, max[r]);
-      }
+      largest = fmaxf(max[r], LanesMax<4>(largest) * factor[r]);
       const float base = largest == NegativeInfinity() ? 0.0f : largest;
       shrink[r] = Exp2(max[r] - base);
       max[r] = largest;

@@ -109,7 +109,8 @@ __device__ __forceinline__ PromptWork DescribeWork(const AttentionPromptParams& 
 }
 
 // All work of a call as a list: heads in sections whose keys and values fit in the L2 together, in
-// a section the last tiles of queries first, because these see the most keys.
+// a section the last tiles of queries first, because these see the most keys. Heads that are left
+// over come first: at the end their few items would keep few blocks busy.
 template <int Rows, int KeyTile, int RowBytes>
 struct PromptWorkList {
   const AttentionPromptParams& p;
@@ -129,11 +130,15 @@ struct PromptWorkList {
   __device__ __forceinline__ i32 size() const { return tiles * p.heads; }
 
   __device__ __forceinline__ PromptWork Get(i32 index) {
-    const i32 first_head = index / (section * tiles) * section;
-    const i32 heads = Min(section, p.heads - first_head);
-    const i32 rest = index - first_head * tiles;
-    const PromptTile tile = sequences.Find(tiles - 1 - rest / heads);
-    return DescribeWork<Rows, KeyTile>(p, tile, first_head + rest % heads);
+    i32 heads = p.heads % section, first_head = 0;
+    if (index >= heads * tiles) {
+      index -= heads * tiles;
+      first_head = heads + index / (section * tiles) * section;
+      heads = section;
+      index %= section * tiles;
+    }
+    const PromptTile tile = sequences.Find(tiles - 1 - index / heads);
+    return DescribeWork<Rows, KeyTile>(p, tile, first_head + index % heads);
   }
 };
 

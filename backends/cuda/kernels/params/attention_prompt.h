@@ -41,4 +41,27 @@ struct AttentionPromptParams {
   float soft_cap;  // used only by kernels with a soft cap
 };
 
+// Sizes of a block: 64 query rows to each of the consumers, tiles of keys in a ring of stages.
+struct PromptBlock {
+  int dk = 0, dv = 0;
+  int consumers = 0, key_tile = 0, stages = 0;
+};
+
+TANDEM_HOST_DEVICE constexpr int PromptRows(const PromptBlock& block) {
+  return 64 * block.consumers;
+}
+TANDEM_HOST_DEVICE constexpr int PromptThreads(const PromptBlock& block) {
+  return 128 * (block.consumers + 1);
+}
+// A head's columns are in slices of 128 bytes.
+TANDEM_HOST_DEVICE constexpr int PromptSliceBytes(int rows, int columns) {
+  return CeilDiv(columns, 64) * rows * 128;
+}
+// The queries, the ring, 2 KB for all else, and what aligns them to 1024 bytes.
+TANDEM_HOST_DEVICE constexpr int PromptSharedBytes(const PromptBlock& block) {
+  const int tile =
+      PromptSliceBytes(block.key_tile, block.dk) + PromptSliceBytes(block.key_tile, block.dv);
+  return PromptSliceBytes(PromptRows(block), block.dk) + block.stages * tile + 2048 + 1024;
+}
+
 }  // namespace tandem::cuda
