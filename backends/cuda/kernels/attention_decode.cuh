@@ -30,9 +30,9 @@ __device__ __forceinline__ void WritePartial(const AttentionDecodeParams& p,
       weights[2 * tile.Row(i) + 1] = tile.Sum(i).sum;
     }
   }
-  const float factor[2] = {T::VTile::kUnit, T::VTile::kUnit};
-  tile.WriteValues(factor, [&](int i, int column, float value) {
-    if (tile.Row(i) < unit.rows.rows) values[tile.Row(i) * T::kDv + column] = value;
+  tile.WriteFours(T::VTile::kUnit, [&](int i, int column, const float4& four) {
+    if (tile.Row(i) >= unit.rows.rows) return;
+    *reinterpret_cast<float4*>(values + tile.Row(i) * T::kDv + column) = four;
   });
 }
 

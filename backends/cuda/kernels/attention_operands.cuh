@@ -311,12 +311,45 @@ class ValueSums {
   __device__ __forceinline__ void Write(const float (&factor)[2], Store store) {
     ForEach([&](int tile, int e, float& x) {
       const int unit = first_unit_ + tile / T::kUnitTiles;
-      const int column =
-          unit * T::kUnitColumns +
-          ValueColumn<T::VTile::kType>(tile % T::kUnitTiles, 2 * (LaneIndex() % 4) + e % 2);
+      const int column = unit * T::kUnitColumns +
+                         ValueColumn<T::VTile::kType>(tile % T::kUnitTiles,
+                                                      2 * (LaneIndex() % 4) + e % 2);
       const float value = factor[e / 2] == 0.0f ? 0.0f : x * factor[e / 2];
       if (column < T::kDv) store(e / 2, column, value);
     });
+  }
+  // Calls store(i, column, values) for four neighbouring columns of row g + 8 i. All lanes take
+  // part.
+  template <class Store>
+  __device__ __forceinline__ void WriteFours(float factor, Store store) const {
+    static_assert(T::kDv % 4 == 0);
+    const int t = LaneIndex() % 4;
+#pragma unroll
+    for (int u = 0; u < T::kWarpUnits; ++u) {
+      const int first = (first_unit_ + u) * T::kUnitColumns;
+#pragma unroll
+      for (int i = 0; i < T::kUnitTiles; i += T::VTile::kBlocks ? 4 : 1) {
+        if constexpr (T::VTile::kBlocks) {
+          // Tiles i .. i + 3 are neighbouring columns.
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int column = first + ValueColumn<T::VTile::kType>(i, 2 * t + e % 2);
+            const float4 four = {sums_[u][i][e] * factor, sums_[u][i + 1][e] * factor,
+                                 sums_[u][i + 2][e] * factor, sums_[u][i + 3][e] * factor};
+            if (column < T::kDv) store(e / 2, column, four);
+          }
+        } else {
+          // Lanes 2s and 2s + 1 have columns 4s .. 4s + 3 of two rows: each takes one row.
+          const float(&x)[4] = sums_[u][i];
+          const bool odd = t % 2 != 0;
+          const float a = ShuffleXor(odd ? x[0] : x[2], 1), b = ShuffleXor(odd ? x[1] : x[3], 1);
+          const float4 four = odd ? float4{a * factor, b * factor, x[2] * factor, x[3] * factor}
+                                  : float4{x[0] * factor, x[1] * factor, a * factor, b * factor};
+          const int column = first + 8 * i + 4 * (t / 2);
+          if (column < T::kDv) store(odd ? 1 : 0, column, four);
+        }
+      }
+    }
   }
 
  private:

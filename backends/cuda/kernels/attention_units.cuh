@@ -100,40 +100,45 @@ __device__ __forceinline__ u32 WarpScan(u32 x) {
 // Finds the first unit of the block: those whose costs begin in its share are its own.
 template <class T>
 __device__ __forceinline__ void StartUnits(const AttentionDecodeParams& p, UnitList& list) {
-  const int live = LiveSequences(p.attention), lane = LaneIndex();
+  const int lane = LaneIndex(), seqs = p.attention.seqs;
+  // The sequence of each lane among the first 32; read before the number of live ones is known.
+  const SequenceUnits<T> mine(p, Min(lane, seqs - 1));
+  const int live = LiveSequences(p.attention);
   const auto cost_of = [&](int s) -> u32 {
-    const SequenceUnits<T> units(p, Min(s, p.attention.seqs - 1));  // before `live` is there
-    return s < live ? units.count * units.Cost() : 0;
+    if (s >= live) return 0;
+    if (s == lane) return mine.count * mine.Cost();
+    const SequenceUnits<T> units(p, s);
+    return units.count * units.Cost();
   };
   u32 total = 0;
   for (int s = lane; s < live; s += kWarp) total += cost_of(s);
 #pragma unroll
   for (int i = kWarp / 2; i > 0; i /= 2) total += ShuffleXor(total, i);
   const u32 share = CeilDiv(total, gridDim.x), begin = share * blockIdx.x;
-  int sequence = live;
   u32 at = 0;
+  if (lane == 0) {
+    list.live = live;
+    list.sequence = live;
+    list.index = 0;
+    list.at = 0;
+    list.end = Min(begin + share, total);
+  }
+  __syncwarp();
   for (int first = 0; first < live; first += kWarp) {
     const u32 cost = cost_of(first + lane), through = at + WarpScan(cost);
     const u32 reached = __ballot_sync(kAllLanes, through > begin);
     if (reached != 0) {
-      sequence = first + __ffs(reached) - 1;
-      at = Shuffle(through - cost, __ffs(reached) - 1);
+      if (lane == __ffs(reached) - 1) {
+        const u32 before = through - cost;
+        const u32 each = first == 0 ? mine.Cost() : SequenceUnits<T>(p, first + lane).Cost();
+        const u32 index = CeilDiv(begin - before, each);
+        list.sequence = first + lane;
+        list.index = index;
+        list.at = before + index * each;
+      }
       break;
     }
     at = Shuffle(through, kWarp - 1);
-  }
-  u32 index = 0;
-  if (sequence < live) {
-    const u32 cost = SequenceUnits<T>(p, sequence).Cost();
-    index = CeilDiv(begin - at, cost);
-    at += index * cost;
-  }
-  if (lane == 0) {
-    list.live = live;
-    list.sequence = sequence;
-    list.index = index;
-    list.at = at;
-    list.end = Min(begin + share, total);
   }
   __syncwarp();
 }
