@@ -5,7 +5,11 @@
 #include <utility>
 #include <variant>
 
+#include "backends/cuda/attention_decode.h"
+#include "backends/cuda/attention_expanded.h"
+#include "backends/cuda/attention_params.h"
 #include "backends/cuda/attention_portable.h"
+#include "backends/cuda/attention_prompt.h"
 #include "backends/cuda/experts_tiles.h"
 #include "backends/cuda/fuse.h"
 #include "backends/cuda/kernels/params/row_ops.h"
@@ -27,12 +31,27 @@ bool InTiles(const ExpertsArgs& args) {
   return InTiles(args.gate) && InTiles(args.up) && InTiles(args.down);
 }
 
+// Which kernels attend.
+enum class AttentionWay { kExpanded, kDecode, kPrompt, kPortable };
+AttentionWay WayOf(const AttentionArgs& args, const Target& target) {
+  if (args.expansion.present()) return AttentionWay::kExpanded;
+  if (PrefersDecode(ShapeOf(args)) && SupportsDecodeAttention(args, target).ok()) {
+    return AttentionWay::kDecode;
+  }
+  if (target.hopper() && SupportsPromptAttention(args, target).ok()) return AttentionWay::kPrompt;
+  return AttentionWay::kPortable;
+}
+
 struct Supports {
   const Target& target;
 
   absl::Status operator()(const StoreKvArgs& args) const { return SupportsStoreKv(args); }
   absl::Status operator()(const AttentionArgs& args) const {
-    return SupportsPortableAttention(args, target);
+    if (WayOf(args, target) != AttentionWay::kExpanded) {
+      return SupportsPortableAttention(args, target);
+    }
+    if (target.hopper()) return SupportsExpandedAttention(args, target);
+    return absl::UnimplementedError("latents are expanded on Hopper GPUs alone");
   }
   absl::Status operator()(const LinearArgs& args) const {
     return InTiles(args.w) ? SupportsTiles(args) : absl::OkStatus();
@@ -49,11 +68,24 @@ struct Supports {
   }
 };
 
+// Weights in rows go the same way as those in tiles where that takes them.
+bool TakenByTiles(const LinearArgs& args) { return SupportsTiles(args).ok(); }
+
 struct WorkspaceBytes {
   const Target& target;
 
+  int64_t operator()(const AttentionArgs& args) const {
+    switch (WayOf(args, target)) {
+      case AttentionWay::kExpanded:
+        return ExpandedWorkspaceBytes(args);
+      case AttentionWay::kDecode:
+        return DecodeWorkspaceBytes(args, target);
+      default:
+        return 0;
+    }
+  }
   int64_t operator()(const LinearArgs& args) const {
-    return InTiles(args.w) ? TilesWorkspaceBytes(args) : 0;
+    return TakenByTiles(args) ? TilesWorkspaceBytes(args) : 0;
   }
   int64_t operator()(const ExpertsArgs& args) const {
     return InTiles(args) ? TilesWorkspaceBytes(args, target) : PlainWorkspaceBytes(args);
@@ -72,10 +104,23 @@ struct LowerArgs {
 
   Launches operator()(const StoreKvArgs& args) const { return LowerStoreKv(args); }
   Launches operator()(const AttentionArgs& args) const {
-    return LowerPortableAttention(args, lowering.target);
+    const Target& target = lowering.target;
+    switch (WayOf(args, target)) {
+      case AttentionWay::kExpanded:
+        return LowerExpandedAttention(args, workspace, lowering);
+      case AttentionWay::kDecode:
+        return LowerDecodeAttention(args, workspace, target);
+      case AttentionWay::kPrompt: {
+        TANDEM_ASSIGN_OR_RETURN(
+            Launch launch, LowerPromptAttention(args, {}, target, lowering.encode_tensor_map));
+        return std::vector<Launch>{std::move(launch)};
+      }
+      default:
+        return LowerPortableAttention(args, target);
+    }
   }
   Launches operator()(const LinearArgs& args) const {
-    return InTiles(args.w) ? LowerTiles(args, workspace, lowering) : LowerPlain(args);
+    return TakenByTiles(args) ? LowerTiles(args, workspace, lowering) : LowerPlain(args);
   }
   Launches operator()(const ExpertsArgs& args) const {
     return InTiles(args) ? LowerTiles(args, workspace, lowering) : LowerPlain(args, workspace);
@@ -108,6 +153,10 @@ std::vector<TensorView*> WeightsOf(KernelArgs& args) {
   if (auto* linear = std::get_if<LinearArgs>(&args)) return {&linear->w};
   if (auto* experts = std::get_if<ExpertsArgs>(&args)) {
     return {&experts->gate, &experts->up, &experts->down};
+  }
+  auto* attention = std::get_if<AttentionArgs>(&args);
+  if (attention != nullptr && attention->expansion.present()) {
+    return {&attention->expansion.k_up, &attention->expansion.v_up};
   }
   return {};
 }
