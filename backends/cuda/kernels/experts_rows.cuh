@@ -112,9 +112,10 @@ __device__ __forceinline__ void WriteHidden(const ExpertsRowsParams& p, const fl
     }
   }
   const float h = Silu(sums[0]) * sums[1];
-  const float largest = LanesMax(fabsf(h)), poison = LanesSum(0.0f * h);
-  float inverse;
-  const float scale = BlockScale(largest, inverse) + poison;
+  float largest = fabsf(h), inverse;
+#pragma unroll
+  for (int i = 16; i > 0; i /= 2) largest = MaxOrNaN(largest, ShuffleXor(largest, i));
+  const float scale = BlockScale(largest, inverse);
   const i32 code = static_cast<i8>(__float2int_rn(h * inverse));
   u8* codes = HiddenCodes<kDown>(p, pair);
   const int k = lane % 16;
@@ -130,17 +131,17 @@ __device__ __forceinline__ void WriteHidden(const ExpertsRowsParams& p, const fl
 
 // A job is 32 values of an expert: two panels of gate and two of up, four warps for each. Grid: any
 // number of blocks. kRowsThreads threads.
-template <WeightType kType, WeightType kDown, int kColumns>
+template <WeightType kType, WeightType kDown, int kColumns, int kStages>
 __global__ void __launch_bounds__(kRowsThreads, 1)
     ExpertsInner(const __grid_constant__ ExpertsRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ ChosenExperts list;
-  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kColumns,
-                                       p.width, 2 * kPartialFloats<kColumns>);
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
+                                       kColumns, p.width, 2 * kPartialFloats<kColumns>);
   const int warp = WarpIndex(), lane = LaneIndex();
-  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
-                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
-                             kStageBytes<kType>, lane);
+  WarpRing<kStages> ring(shared + at.ring + warp * kStages * kStageBytes<kType>,
+                         reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages,
+                         kStageBytes<kType>, lane);
   WaitForKernelsAhead();
   LetNextKernelStart();
   const int live = LiveRows(p.live_rows, p.tokens);
@@ -159,7 +160,7 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
                                static_cast<int>(gridDim.x),
                                range,
                                range.begin};
-  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+  for (int i = 0; i < kStages; ++i) cursor.Fetch(ring);
 
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info,
                                       ActivationRowBytes(p.width),
@@ -170,13 +171,14 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
   __syncthreads();
   const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
 
+  const SplitTable table = LoadSplitTable<kType>();
   int turn = 0;
   for (int job = blockIdx.x; job < jobs; job += gridDim.x) {
     LaneSums<kColumns> sums;
     for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
       const u8* stage = ring.Wait();
-      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, mine,
-                                sums);
+      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, table,
+                                mine, sums);
       ring.Release();
       cursor.Fetch(ring);
     }
@@ -268,18 +270,18 @@ __device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const Cho
 
 // A block takes panels of 16 outputs; its warps share the parts of all chosen experts. Grid: any
 // number of blocks. kRowsThreads threads.
-template <WeightType kType, int kColumns>
+template <WeightType kType, int kColumns, int kStages>
 __global__ void __launch_bounds__(kRowsThreads, 1)
     ExpertsOuter(const __grid_constant__ ExpertsRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ ChosenExperts list;
   const int max_pairs = p.tokens * p.chosen;
-  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>),
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
                                        max_pairs, p.inner, max_pairs * p.parts * kTileRows);
   const int warp = WarpIndex(), lane = LaneIndex();
-  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
-                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
-                             kStageBytes<kType>, lane);
+  WarpRing<kStages> ring(shared + at.ring + warp * kStages * kStageBytes<kType>,
+                         reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages,
+                         kStageBytes<kType>, lane);
   // The ids were written before the kernel ahead began, which has let this one start: only the
   // hidden vectors are waited for.
   const int live = LiveRows(p.live_rows, p.tokens);
@@ -299,7 +301,7 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
                                units,
                                p.parts,
                                0};
-  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+  for (int i = 0; i < kStages; ++i) cursor.Fetch(ring);
 
   WaitForKernelsAhead();
   LetNextKernelStart();
@@ -310,6 +312,7 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
   LoadHidden<kType>(p, live * p.chosen, hidden);
   __syncthreads();
 
+  const SplitTable table = LoadSplitTable<kType>();
   const int g = lane / 4, t = lane % 4;
   for (int panel = blockIdx.x; panel < panels; panel += gridDim.x) {
     for (int job = warp; job < jobs; job += kRowsWarps) {
@@ -330,7 +333,7 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
       for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
         const u8* stage = ring.Wait();
         AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane,
-                                  mine, sums);
+                                  table, mine, sums);
         ring.Release();
         cursor.Fetch(ring);
       }

@@ -45,12 +45,18 @@ struct LaneSums {
 
 template <WeightType kType, int kColumns>
 __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int lane,
+                                        const SplitTable& table,
                                         const LaneActivations<kType, kColumns>& x,
                                         LaneSums<kColumns>& sums) {
   constexpr int kN = kLaneColumns<kColumns>;
   constexpr InfoForm form = kInfoForm<kType>;
-  u32 a[4];
-  UnpackBytes<kType>(LoadTileCodes<kType>(unit, tile, lane), a);
+  const TileCodes<kType> codes = LoadTileCodes<kType>(unit, tile, lane);
+  u32 a[4], a2[4];
+  if constexpr (kTwoLookUps<kType>) {
+    UnpackTwice<kType>(table, codes, a, a2);
+  } else {
+    UnpackBytes<kType>(codes, a);
+  }
   const TileScales<kType> scales = LoadTileScales<kType>(unit, tile, lane / 4);
   const uint2 b = *reinterpret_cast<const uint2*>(x.codes + block * kTileElements);
   InfoOf<kType> info[kN];
@@ -65,6 +71,7 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
     }
     if constexpr (kTileScales<kType> == 1) {
       MmaS8(d, a, b.x, b.y);
+      if constexpr (kTwoLookUps<kType>) MmaS8(d, a2, b.x, b.y);
     } else {
       MmaS8(d, a[2 * half], a[2 * half + 1], half == 0 ? b.x : b.y);
     }
@@ -83,13 +90,14 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
 // Adds units [first, first + count) of a row, which begin at `stage`.
 template <WeightType kType, int kColumns>
 __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, int lane,
+                                         const SplitTable& table,
                                          const LaneActivations<kType, kColumns>& x,
                                          LaneSums<kColumns>& sums) {
   constexpr TileForm f = kTileForm<kType>;
   if constexpr (f.unit_tiles == 1) {
 #pragma unroll 4
     for (int i = 0; i < count; ++i) {
-      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, x, sums);
+      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, table, x, sums);
     }
   } else {
 #pragma unroll 1
@@ -97,7 +105,7 @@ __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, 
 #pragma unroll
       for (int tile = 0; tile < f.unit_tiles; ++tile) {
         AddTile<kType, kColumns>(stage + i * f.unit_bytes, tile, (first + i) * f.unit_tiles + tile,
-                                 lane, x, sums);
+                                 lane, table, x, sums);
       }
     }
   }
@@ -166,23 +174,28 @@ __device__ __forceinline__ float Silu(float x) {
 template <WeightType kType, class Load>
 __device__ __forceinline__ void QuantizeRows(const SharedActivations<kType>& to, int rows, int k,
                                              Load load) {
-  constexpr int kBatch = 4, kSpan = 4 * kRowsThreads;
-  const int spans = CeilDiv(k, kSpan), items = rows * spans;
-  const int mine = 4 * static_cast<int>(threadIdx.x);
-  for (int first = 0; first < items; first += kBatch) {
-    float4 v[kBatch];
+  constexpr int kBatch = 4;
+  const int quarters = k / 8, items = rows * quarters, t = threadIdx.x % 4;
+  for (int base = 0; base < items; base += kBatch * kRowsThreads) {
+    const int first = base + static_cast<int>(threadIdx.x);
+    float4 v[kBatch][2];
+    int row[kBatch], block[kBatch];
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {  // the loads together, as each takes long
-      const int row = (first + j) / spans, i = (first + j) % spans * kSpan + mine;
-      v[j] = first + j < items && i < k ? load(row, i) : float4{};
+      const int i = first + j * kRowsThreads;
+      row[j] = i < items ? i / quarters : 0;
+      block[j] = (i < items ? i % quarters : 0) / 4;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        v[j][half] =
+            i < items ? load(row[j], block[j] * kTileElements + half * 16 + 4 * t) : float4{};
+      }
     }
 #pragma unroll
     for (int j = 0; j < kBatch; ++j) {
-      if (first + j >= items) break;
-      const int row = (first + j) / spans, i = (first + j) % spans * kSpan + mine;
-      const int block = i / kTileElements;
-      QuantizeBlock<kType>(v[j], to.Codes(row) + block * kTileElements, to.Info(row) + block,
-                           threadIdx.x % kWarp, i < k);
+      if (base + j * kRowsThreads >= items) break;
+      QuantizeBlock<kType>(v[j][0], v[j][1], to.Codes(row[j]) + block[j] * kTileElements,
+                           to.Info(row[j]) + block[j], t, first + j * kRowsThreads < items);
     }
   }
 }
@@ -286,12 +299,12 @@ template <int kColumns>
 inline constexpr int kPartialFloats = kRowsWarps* kColumns* kPartialColumn;
 
 // Grid: x: blocks among which the panels are dealt, y: groups. kRowsThreads threads.
-template <WeightType kType, int kColumns, Prologue kPrologue>
+template <WeightType kType, int kColumns, int kStages, Prologue kPrologue>
 __global__ void __launch_bounds__(kRowsThreads, 1)
     LinearRows(const __grid_constant__ LinearRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
-  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kColumns,
-                                       p.k, 2 * kPartialFloats<kColumns>);
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
+                                       kColumns, p.k, 2 * kPartialFloats<kColumns>);
   const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
   const int teams = kRowsWarps / p.parts, team = warp / p.parts, part = warp % p.parts;
   const int units = p.k / kUnitElements<kType>, panels = p.rows / kTileRows;
@@ -299,14 +312,14 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
   const int first = blockIdx.x * teams + team, step = gridDim.x * teams;
   const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
 
-  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
-                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
-                             kStageBytes<kType>, lane);
+  WarpRing<kStages> ring(shared + at.ring + warp * kStages * kStageBytes<kType>,
+                         reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages,
+                         kStageBytes<kType>, lane);
   const bool some = first < panels && range.begin < range.end;
   PanelCursor<kType> cursor = {p.weight + group * p.weight_group + first * panel_bytes,
                                step * panel_bytes, some ? (panels - first - 1) / step + 1 : 0,
                                range, range.begin};
-  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+  for (int i = 0; i < kStages; ++i) cursor.Fetch(ring);
 
   WaitForKernelsAhead();
   LetNextKernelStart();
@@ -318,13 +331,14 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
   __syncthreads();
   const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
 
+  const SplitTable table = LoadSplitTable<kType>();
   int turn = 0;
   for (int panel = first; panel < panels; panel += step) {
     LaneSums<kColumns> sums;
     for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
       const u8* stage = ring.Wait();
-      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, mine,
-                                sums);
+      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, table,
+                                mine, sums);
       ring.Release();
       cursor.Fetch(ring);
     }

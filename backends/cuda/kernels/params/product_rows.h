@@ -7,7 +7,6 @@
 namespace tandem::cuda {
 
 inline constexpr i32 kRowsWarps = 16;         // of a block
-inline constexpr i32 kRowsStages = 4;         // of the ring of a warp
 inline constexpr i32 kRowsStageBytes = 2304;  // at least a unit, at most this if it is larger
 inline constexpr i32 kMaxRows = 8;
 
@@ -79,13 +78,14 @@ inline constexpr i32 kPartialColumn = 20;
 struct RowsShared {
   i32 ring, barriers, codes, info, partials, bytes;
 };
-// `columns`: rows of activations of `k` elements; `partials`: floats.
-constexpr TANDEM_HOST_DEVICE RowsShared MakeRowsShared(i32 unit_bytes, i32 info_bytes, i32 columns,
-                                                       i32 k, i32 partials) {
+// `stages`: of the ring of a warp, 2 or 4. `columns`: rows of activations of `k` elements;
+// `partials`: floats.
+constexpr TANDEM_HOST_DEVICE RowsShared MakeRowsShared(i32 unit_bytes, i32 info_bytes, i32 stages,
+                                                       i32 columns, i32 k, i32 partials) {
   RowsShared s = {};
   s.ring = 0;
-  s.barriers = kRowsWarps * kRowsStages * StageUnits(unit_bytes) * unit_bytes;
-  s.codes = s.barriers + kRowsWarps * kRowsStages * 8;
+  s.barriers = kRowsWarps * stages * StageUnits(unit_bytes) * unit_bytes;
+  s.codes = s.barriers + kRowsWarps * stages * 8;
   s.info = s.codes + columns * ActivationRowBytes(k);
   s.partials = s.info + columns * ActivationInfoRowBytes(k, info_bytes);
   s.bytes = s.partials + partials * 4;
