@@ -41,9 +41,11 @@ std::vector<std::filesystem::path> PluginFolders() {
   return folders;
 }
 
-// `index` is what follows "cuda": "" or ":N".
+// `index` is what follows "cuda": "", ":N" or ":sm_NN".
 Opened OpenCuda(std::string_view index, DeviceOptions options) {
-  if (!index.empty()) {
+  if (index.starts_with(":sm_")) {
+    options.architecture = index.substr(1);
+  } else if (!index.empty()) {
     const char* end = index.data() + index.size();
     const auto [rest, error] = std::from_chars(index.data() + 1, end, options.index);
     if (error != std::errc() || rest != end || options.index < 0) {

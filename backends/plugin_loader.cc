@@ -37,6 +37,9 @@ class PluginDevice final : public Device {
   double Cost(const KernelArgs& args, int64_t kv_tokens) const override {
     return device_->Cost(args, kv_tokens);
   }
+  WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const override {
+    return device_->PreferredLayout(args, weight);
+  }
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
     return device_->Prepare(std::move(program));
   }

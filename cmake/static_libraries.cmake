@@ -1,6 +1,7 @@
 # TANDEM_STATIC_LIBRARIES: programs for a machine that has none of our libraries. Distributions ship
-# archives beside the shared libraries that their CMake packages name, so each imported library is
-# exchanged for the archive next to it; oneTBB, which has none, is copied beside the programs.
+# archives beside the shared libraries that their CMake packages name, so each of PkgConfig's imported
+# libraries is exchanged for the archive next to it. oneTBB, which has none, and Abseil, whose archives
+# cannot be linked into plugins, are copied beside the programs.
 
 # The archive beside a shared library: /lib/libx.so.1.2 gives /lib/libx.a, if there is one.
 function(tandem_archive_of library result)
@@ -14,16 +15,7 @@ endfunction()
 
 get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
 foreach(target IN LISTS imported)
-  if(target MATCHES "^absl::")
-    get_target_property(configurations ${target} IMPORTED_CONFIGURATIONS)
-    foreach(configuration IN LISTS configurations)
-      get_target_property(library ${target} IMPORTED_LOCATION_${configuration})
-      tandem_archive_of("${library}" archive)
-      if(archive)
-        set_target_properties(${target} PROPERTIES IMPORTED_LOCATION_${configuration} "${archive}")
-      endif()
-    endforeach()
-  elseif(target MATCHES "^PkgConfig::")
+  if(target MATCHES "^PkgConfig::")
     get_target_property(libraries ${target} INTERFACE_LINK_LIBRARIES)
     set(archives "")
     foreach(library IN LISTS libraries)
@@ -34,11 +26,15 @@ foreach(target IN LISTS imported)
   endif()
 endforeach()
 
-add_link_options(-static-libstdc++ -static-libgcc $<$<CONFIG:Release>:-s>)
+# RPATH, not RUNPATH: it also finds what the copied libraries need in turn.
+add_link_options(-static-libstdc++ -static-libgcc -Wl,--disable-new-dtags $<$<CONFIG:Release>:-s>)
 set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_INSTALL_RPATH "$ORIGIN")
 
-add_custom_target(tandem_copy_tbb ALL
-  COMMAND ${CMAKE_COMMAND} -E copy_if_different
-    $<TARGET_FILE:TBB::tbb> ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/$<TARGET_SONAME_FILE_NAME:TBB::tbb>
-  VERBATIM)
+# After the tool is there.
+function(tandem_copy_libraries program)
+  add_custom_target(tandem_copy_libraries ALL
+    COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${program}>
+      -DFOLDER=${CMAKE_RUNTIME_OUTPUT_DIRECTORY} -P ${PROJECT_SOURCE_DIR}/cmake/copy_libraries.cmake
+    DEPENDS ${program} VERBATIM)
+endfunction()

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -27,16 +28,17 @@ absl::StatusOr<std::unique_ptr<Plan>> Plan::Make(Graph graph, std::vector<Device
 // The layout in which the node wants the weight, from each side that it reads it.
 WeightLayout Plan::PreferredLayout(const Node& node, ValueId root, const Device& device) const {
   const KernelArgs args = LowerNode(graph_, node, [](ValueId) { return nullptr; });
+  std::optional<WeightLayout> layout;
   for (const ValueId id : node.inputs) {
     if (id == kNone || graph_.RootOf(id) != root) continue;
     const TensorView view = graph_.View(id, nullptr);
     const int64_t panel_bytes = kPanelRows * RowBytes(view.dtype, view.shape.back());
     const bool begins_a_panel = graph_.value(id).byte_offset % panel_bytes == 0;
-    if (!begins_a_panel || device.PreferredLayout(args, view) != WeightLayout::kInterleaved) {
-      return WeightLayout::kRows;
-    }
+    const WeightLayout preferred = device.PreferredLayout(args, view);
+    if (!begins_a_panel || preferred != layout.value_or(preferred)) return WeightLayout::kRows;
+    layout = preferred;
   }
-  return WeightLayout::kInterleaved;
+  return layout.value_or(WeightLayout::kRows);
 }
 
 void Plan::SetLayout(ValueId root, WeightLayout layout) {

@@ -83,6 +83,12 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(std::shared_ptr<const Model
   return engine;
 }
 
+absl::Status Engine::CompileKernels(std::shared_ptr<const Model> model,
+                                    const EngineOptions& options) {
+  TANDEM_ASSIGN_OR_RETURN(const EngineOptions resolved, Resolve(options, model->config()));
+  return StepRunner::CompileKernels(std::move(model), resolved);
+}
+
 absl::StatusOr<std::unique_ptr<Session>> Engine::NewSession() {
   int64_t open = open_sessions_.load();
   do {

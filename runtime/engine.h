@@ -45,6 +45,8 @@ struct EngineOptions {
   // Use weights where their file is mapped, also where memory would hold a copy, which is faster
   // (huge pages) but is not shared with other processes.
   bool map_weights = false;
+  // Folder in which devices that compile kernels (CUDA) keep them between runs; empty: none.
+  std::string kernel_cache;
   bool all_logits = false;  // allow Session::Evaluate, which needs room for logits of every token
   // Called while the weights are loaded, with the part that is done, from 0 to 1.
   std::function<void(double)> progress;
@@ -78,6 +80,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static absl::StatusOr<std::shared_ptr<Engine>> Open(std::shared_ptr<const Model> model,
                                                       const EngineOptions& options);
   ~Engine();
+  // Plans as Open does and has the devices prepare the plans without memory and weights: for
+  // devices that only compile (DeviceOptions::architecture).
+  static absl::Status CompileKernels(std::shared_ptr<const Model> model,
+                                     const EngineOptions& options);
 
   // ResourceExhausted if max_sessions are open.
   absl::StatusOr<std::unique_ptr<Session>> NewSession();

@@ -42,8 +42,9 @@ int64_t PartBytes(WeightLayout layout, int64_t row_bytes) {
 }
 
 void CopyInto(const Part& part) {
-  if (part.layout == WeightLayout::kInterleaved) {
-    return Interleave(part.type, part.row_bytes, part.bytes / part.row_bytes, part.from, part.to);
+  if (part.layout != WeightLayout::kRows) {
+    return Arrange(part.layout, part.type, part.row_bytes, part.bytes / part.row_bytes, part.from,
+                   part.to);
   }
   std::memcpy(part.to, part.from, static_cast<size_t>(part.bytes));
 }
@@ -114,7 +115,7 @@ absl::StatusOr<std::unique_ptr<HostWeights>> HostWeights::Copy(
     }
     to += AlignUp(weight.bytes());
   }
-  TANDEM_RETURN_IF_ERROR(CopyParts(parts, threads, progress));
+  TANDEM_RETURN_IF_ERROR(CopyParts(parts, ThreadCount(threads), progress));
   return copies;
 }
 

@@ -31,13 +31,12 @@ void Rearrange(const Weight& weight, std::span<const std::byte> from, WeightLayo
                std::byte* to) {
   const int64_t row_bytes = RowBytes(weight.dtype, weight.shape.back());
   const int64_t rows = static_cast<int64_t>(from.size()) / row_bytes;
-  if (weight.layout == layout) {
-    std::ranges::copy(from, to);
-  } else if (layout == WeightLayout::kInterleaved) {
-    Interleave(weight.dtype, row_bytes, rows, from.data(), to);
-  } else {
-    Deinterleave(weight.dtype, row_bytes, rows, from.data(), to);
+  if (weight.layout == WeightLayout::kRows) {
+    return Arrange(layout, weight.dtype, row_bytes, rows, from.data(), to);
   }
+  std::vector<std::byte> in_rows(from.size());
+  Restore(weight.layout, weight.dtype, row_bytes, rows, from.data(), in_rows.data());
+  Arrange(layout, weight.dtype, row_bytes, rows, in_rows.data(), to);
 }
 
 // Copies a part of a weight to a device, through staging memory if it changes its layout.
@@ -74,6 +73,24 @@ absl::StatusOr<std::map<std::string, WeightLayout>> StepRunner::PreferredLayouts
   return layouts;
 }
 
+absl::Status StepRunner::CompileKernels(std::shared_ptr<const Model> model,
+                                        const EngineOptions& options) {
+  StepRunner runner(std::move(model), options);
+  runner.pages_ = options.max_sessions * PagesFor(options.context);
+  TANDEM_RETURN_IF_ERROR(runner.OpenDevices());
+  TANDEM_RETURN_IF_ERROR(runner.MakePlans());
+  const std::map<Key, WeightLayout> layouts = runner.CollectLayouts();
+  void* const nowhere = reinterpret_cast<void*>(uintptr_t{1} << 40);
+  const std::vector<void*> arenas(runner.devices_.size(), nowhere);
+  for (Plan* plan : runner.AllPlans()) {
+    for (const Plan::Resident& r : plan->weights()) {
+      plan->SetLayout(r.root, layouts.at({r.device, plan->graph().value(r.root).name}));
+    }
+    TANDEM_RETURN_IF_ERROR(plan->Bind(arenas, [=](const Plan::Resident&) { return nowhere; }));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<const Model> model,
                                                                const EngineOptions& options,
                                                                bool keep_routing) {
@@ -81,6 +98,7 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<c
   runner->keep_routing_ = keep_routing;
   runner->pages_ = options.max_sessions * PagesFor(options.context);
   TANDEM_RETURN_IF_ERROR(runner->OpenDevices());
+  TANDEM_ASSIGN_OR_RETURN(runner->executor_, Executor::Create(runner->device_pointers_));
   TANDEM_RETURN_IF_ERROR(runner->MakePlans());
   TANDEM_RETURN_IF_ERROR(runner->AllocateMemory());
   TANDEM_RETURN_IF_ERROR(runner->LoadWeights());
@@ -90,12 +108,12 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(std::shared_ptr<c
 
 absl::Status StepRunner::OpenDevices() {
   for (const std::string& name : options_.devices) {
-    TANDEM_ASSIGN_OR_RETURN(auto device, OpenDevice(name, {.threads = options_.threads}));
+    TANDEM_ASSIGN_OR_RETURN(auto device, OpenDevice(name, {.threads = options_.threads,
+                                                      .cache_folder = options_.kernel_cache}));
     device_pointers_.push_back(device.get());
     memory_.push_back({.device = device->info().name});
     devices_.push_back(std::move(device));
   }
-  TANDEM_ASSIGN_OR_RETURN(executor_, Executor::Create(device_pointers_));
   return absl::OkStatus();
 }
 

@@ -28,6 +28,10 @@ class StepRunner {
   static absl::StatusOr<std::map<std::string, WeightLayout>> PreferredLayouts(
       std::shared_ptr<const Model> model, const EngineOptions& options);
 
+  // As Engine::CompileKernels. `options` with no zeros left.
+  static absl::Status CompileKernels(std::shared_ptr<const Model> model,
+                                     const EngineOptions& options);
+
   // At most micro_batch tokens and max_sessions sequences in all.
   absl::Status Run(std::span<const SequenceStep> sequences);
 

@@ -80,7 +80,8 @@ void Arrange(const WeightMap& weights, int threads) {
   }
   RunOnThreads(ThreadCount(threads), static_cast<int64_t>(ranges.size()), [&](int64_t i) {
     const PanelRange& range = ranges[static_cast<size_t>(i)];
-    InterleaveInPlace(range.weight->dtype, range.row_bytes, range.rows, range.data);
+    ArrangeInPlace(range.weight->layout, range.weight->dtype, range.row_bytes, range.rows,
+                   range.data);
   });
 }
 

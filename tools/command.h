@@ -32,6 +32,7 @@ Action SetUpCheckDevice(CLI::App& app);
 Action SetUpConvert(CLI::App& app);
 Action SetUpDevices(CLI::App& app);
 Action SetUpInspect(CLI::App& app);
+Action SetUpKernels(CLI::App& app);
 Action SetUpLogits(CLI::App& app);
 Action SetUpMachine(CLI::App& app);
 Action SetUpPerplexity(CLI::App& app);

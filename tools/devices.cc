@@ -9,12 +9,15 @@
 #include "backends/device/status.h"
 #include "backends/open_device.h"
 #include "tools/command.h"
+#include "tools/machine/cache_folder.h"
 #include "tools/terminal.h"
 
 namespace tandem {
 namespace {
 
 constexpr std::string_view kIndexSuffix = "[:N]";  // of KnownDevices: one device for each N
+
+DeviceOptions Options() { return {.cache_folder = KernelCacheFolder()}; }
 
 std::string DeviceLine(std::string_view name,
                        const absl::StatusOr<std::unique_ptr<Device>>& device) {
@@ -30,11 +33,11 @@ std::string DeviceLine(std::string_view name,
 
 // The first device of a kind, or why there is none, and all further ones.
 std::string KindLines(const std::string& kind) {
-  auto device = OpenDevice(kind, {});
+  auto device = OpenDevice(kind, Options());
   std::string lines = DeviceLine(kind, device);
   for (int i = 1; device.ok(); ++i) {
     const std::string name = absl::StrCat(kind, ":", i);
-    device = OpenDevice(name, {});
+    device = OpenDevice(name, Options());
     if (device.ok()) lines += DeviceLine(name, device);
   }
   return lines;
@@ -46,7 +49,7 @@ absl::StatusOr<int> ListDevices() {
     if (known.ends_with(kIndexSuffix)) {
       lines = KindLines(known.substr(0, known.size() - kIndexSuffix.size()));
     } else if (known.find(' ') == std::string::npos) {
-      lines = DeviceLine(known, OpenDevice(known, {}));
+      lines = DeviceLine(known, OpenDevice(known, Options()));
     } else {
       lines = known + "\n";  // a description, such as that of plugins
     }
@@ -56,7 +59,7 @@ absl::StatusOr<int> ListDevices() {
 }
 
 absl::StatusOr<int> Check(const std::string& name) {
-  TANDEM_ASSIGN_OR_RETURN(const auto subject, OpenDevice(name, {}));
+  TANDEM_ASSIGN_OR_RETURN(const auto subject, OpenDevice(name, Options()));
   TANDEM_ASSIGN_OR_RETURN(const auto oracle, OpenDevice("reference", {}));
   const ConformanceReport report = CheckDevice(*subject, *oracle, {});
   TANDEM_RETURN_IF_ERROR(WriteOut(ToString(report)));

@@ -2,6 +2,7 @@
 
 #include "CLI/CLI.hpp"
 #include "backends/device/status.h"
+#include "tools/machine/cache_folder.h"
 #include "tools/terminal.h"
 
 namespace tandem {
@@ -34,6 +35,7 @@ EngineOptions ToEngineOptions(const EngineFlags& flags) {
   EngineOptions options;
   options.devices = flags.devices;
   options.threads = flags.threads;
+  options.kernel_cache = KernelCacheFolder();
   options.context = flags.context;
   options.kq_limit = flags.kq_limit << 20;
   options.kv_type = DTypeFromName(flags.kv_type).value_or(DType::kF16);

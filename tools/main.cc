@@ -30,6 +30,7 @@ constexpr Command kCommands[] = {
      &SetUpSynthesize},
     {"devices", "List what models can run on", &SetUpDevices},
     {"bench", "Measure how fast a model runs", &SetUpBench},
+    {"kernels", "Compile the kernels of GPUs ahead of time", &SetUpKernels},
     {"machine", "Measure what this machine can do at best", &SetUpMachine},
     {"check-device", "Compare a device's kernels with the reference", &SetUpCheckDevice},
 };

@@ -47,6 +47,10 @@ std::vector<TensorView*> WeightsOf(KernelArgs& args) {
   if (auto* experts = std::get_if<ExpertsArgs>(&args)) {
     return {&experts->gate, &experts->up, &experts->down};
   }
+  auto* attention = std::get_if<AttentionArgs>(&args);
+  if (attention != nullptr && attention->expansion.present()) {
+    return {&attention->expansion.k_up, &attention->expansion.v_up};
+  }
   return {};
 }
 

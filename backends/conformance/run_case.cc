@@ -44,16 +44,16 @@ absl::StatusOr<CaseRun> CaseRun::Create(Device& device, const Case& the_case,
 void CaseRun::ArrangeWeights() {
   for (KernelArgs& args : calls_) {
     for (TensorView* weight : WeightsOf(args)) {
-      if (device_->PreferredLayout(args, *weight) != WeightLayout::kInterleaved) continue;
+      const WeightLayout layout = device_->PreferredLayout(args, *weight);
       const int rank = weight->shape.rank;
       const int64_t groups = rank == 3 ? weight->dim(0) : 1;
       Piece& piece = PieceOf(weight->data);
       for (int64_t g = 0; g < groups; ++g) {
         const std::byte* first = rank == 3 ? weight->row(g) : weight->row();
-        InterleaveInPlace(weight->dtype, RowBytes(weight->dtype, weight->shape.back()),
-                          weight->dim(rank - 2), piece.before.data() + (first - piece.host));
+        ArrangeInPlace(layout, weight->dtype, RowBytes(weight->dtype, weight->shape.back()),
+                       weight->dim(rank - 2), piece.before.data() + (first - piece.host));
       }
-      weight->layout = WeightLayout::kInterleaved;
+      weight->layout = layout;
     }
   }
 }

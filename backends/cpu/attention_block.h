@@ -108,6 +108,11 @@ struct NextRows {
   int64_t stride = 0, bytes = 0, rows = 0;
 };
 
+// Elements [begin, end) of values, those that there are; `begin` is a multiple of kPanelWidth.
+struct ElementRange {
+  int64_t begin = 0, end = INT64_MAX;
+};
+
 // Keys [first_key + seen.low, first_key + seen.high), which some row sees, of the keys from
 // first_key on. Rows of values may be read up to a multiple of kPad.
 struct PanelTile {
@@ -116,6 +121,7 @@ struct PanelTile {
   PlainRows keys, values;
   bool first;  // there is no state before
   NextRows next;
+  ElementRange elements;
 };
 
 struct PanelScratch {
@@ -126,6 +132,13 @@ struct PanelScratch {
 // Blends the state of a tile with that of the tiles before.
 using AddPanelTileFn = void(const PanelRows& rows, const PanelTile& tile,
                             const PanelScratch& scratch, const Partial& partial);
+
+// The same in two steps, each of which several threads can share, with the same bits: products of
+// all queries with the keys that are seen, some of the keys at a time; then, with all of these in
+// `scratch`, the largest score, the sum and some elements of the values.
+using ScorePanelTileFn = void(const PanelRows& rows, const PanelTile& tile,
+                              const PanelScratch& scratch);
+using BlendPanelTileFn = AddPanelTileFn;
 
 // Blends row `r` of the state of a tile into that of the tiles before, as AddPanelTile does.
 void BlendTile(const Partial& into, const Partial& tile, int64_t r);

@@ -7,6 +7,7 @@
 #include "backends/cpu/attention_block.h"
 #include "backends/cpu/decode.h"
 #include "backends/cpu/split.h"
+#include "backends/device/layout.h"
 
 namespace tandem::cpu {
 namespace {
@@ -18,6 +19,7 @@ constexpr int64_t kPartDepth = 256;  // of their width, the largest block of all
 constexpr int64_t kNearDepth = 128;  // that stays in the first cache
 constexpr int64_t kLatents = 64;     // that are multiplied, and decoded, at a time
 constexpr int64_t kUsualBytes = 64 << 20;
+static_assert(kPartRows % kPanelRows == 0 && kPartDepth % kPanelRows == 0);
 
 struct Widths {
   int64_t key, value, row, latent, plain;  // row: latent and rotated; plain: key less rotated
@@ -32,8 +34,14 @@ struct Widths {
   int64_t latent_stride() const { return PaddedFloats(row); }
 };
 
+// Of up-projections that may be interleaved.
+int64_t PanelBytes(const TensorView& w) {
+  return CanInterleave(w) ? kPanelRows * RowBytes(w.dtype, w.shape.back()) : 0;
+}
+
 // Scratch of a lane: for the expansion, or for the attention.
 struct Lane {
+  std::byte* panel;            // in rows
   float *decoded, *weights;  // [kPartRows, kPartDepth], [kPartDepth, kPartRows]
   float *queries, *panels, *scores, *partial;
   int64_t bytes;
@@ -43,6 +51,8 @@ struct Lane {
     Carver expansion(data), attention(data);
     decoded = expansion.Take<float>(kPartRows * kPartDepth);
     weights = expansion.Take<float>(kPartRows * kPartDepth);
+    panel = expansion.Take<std::byte>(
+        std::max(PanelBytes(a.expansion.k_up), PanelBytes(a.expansion.v_up)));
     queries = attention.Take<float>(kBlockRows * w.key);
     panels = attention.Take<float>(2 * kPanelKeys * kPanelWidth);
     scores = attention.Take<float>(kPanelKeys * kBlockRows);
@@ -162,13 +172,23 @@ struct PartOfRows {
   DecodeFn* decode;
 };
 
+// A row of the matrix as files have it. Rows are asked for in order, the first one of a panel first:
+// it takes the panel apart for the others.
+const std::byte* FindRow(const PartOfRows& part, int64_t row, const Lane& lane) {
+  const TensorView& w = *part.w;
+  if (w.layout == WeightLayout::kRows) return w.row(part.head, row);
+  const int64_t bytes = RowBytes(w.dtype, w.shape.back()), in_panel = row % kPanelRows;
+  if (in_panel == 0) Deinterleave(w.dtype, bytes, kPanelRows, w.row(part.head, row), lane.panel);
+  return lane.panel + in_panel * bytes;
+}
+
 // Elements [depth, depth + n) of the rows as lanes; gives the number of lanes.
 int64_t LoadRowsAsLanes(const ExpandedPlan& p, const PartOfRows& part, int64_t depth, int64_t n,
                         const Lane& lane) {
   const std::byte* rows[kPartRows];
   for (int64_t r = 0; r < part.count; ++r) {
     float* row = lane.decoded + r * kPartDepth;
-    part.decode(part.w->row(part.head, part.first + r), depth, n, row);
+    part.decode(FindRow(part, part.first + r, lane), depth, n, row);
     rows[r] = reinterpret_cast<const std::byte*>(row);
   }
   return p.instructions.transpose(
@@ -183,7 +203,7 @@ int64_t LoadLanes(const PartOfRows& part, int64_t depth, int64_t n, const Lane& 
   const int64_t begin = whole ? part.first / kPartDepth * kPartDepth : part.first;
   const int64_t end = whole ? std::min(begin + kPartDepth, width) : part.first + part.count;
   for (int64_t i = 0; i < n; ++i) {
-    part.decode(part.w->row(part.head, depth + i), begin, end - begin, lane.decoded);
+    part.decode(FindRow(part, depth + i, lane), begin, end - begin, lane.decoded);
     std::copy_n(lane.decoded + part.first - begin, part.count, lane.weights + i * lanes);
   }
   return lanes;

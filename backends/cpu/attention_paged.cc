@@ -17,6 +17,8 @@ constexpr int64_t kEnoughItems = 16;     // pieces of blocks that do
 constexpr int64_t kMergeChunks = 64;     // of rows
 constexpr int64_t kLeastBlockRows = 16;  // fewer rows would decode each key too often
 constexpr int64_t kSharedRows = 32;      // whose queries one thread transposes for all
+constexpr int64_t kMostParts = 8;        // of a tile
+constexpr int64_t kPartKeys = 8;         // multiples of this many are scored by a thread
 constexpr int64_t kFewRows = 12;         // heads of a key: their queries would leave lanes empty
 constexpr int64_t kSlotBytes = 8 << 20;  // most bytes of partial results
 
@@ -84,6 +86,7 @@ struct Run {
   int64_t work;           // in multiply-adds
   int64_t first;          // item of this round
   bool split;             // the units of a block are computed apart and merged after
+  int64_t parts;          // that tiles are computed in, see CanCutTiles
   int64_t shared_stride;  // of the queries of the only block as lanes; 0: each lane makes its own
   SplitBlock split_blocks[kEnoughBlocks];
 };
@@ -91,11 +94,15 @@ struct Run {
 int64_t SharedQueryFloats(const AttentionArgs& a) {
   return UsesPanels(a) ? kSharedRows * a.q.dim(2) : 0;
 }
+int64_t SharedScoreFloats(const AttentionArgs& a) {
+  return UsesPanels(a) ? kEnoughItems * kPanelKeys * kSharedRows : 0;
+}
 
 struct Parts {
   Run* run;
   RunningRow* running;  // [kEnoughBlocks, block_rows], of split runs
   float* queries;       // [Dk, kSharedRows], likewise
+  float* scores;        // [kEnoughItems, kPanelKeys, kSharedRows], of tiles that are cut into parts
   std::byte* lanes;
   float* slots;
   int64_t bytes;
@@ -105,6 +112,7 @@ struct Parts {
     run = carver.Take<Run>(1);
     running = carver.Take<RunningRow>(l.slots > 0 ? kEnoughBlocks * l.block_rows : 0);
     queries = carver.Take<float>(l.slots > 0 ? SharedQueryFloats(a) : 0);
+    scores = carver.Take<float>(l.slots > 0 ? SharedScoreFloats(a) : 0);
     lanes = carver.Take<std::byte>(l.lanes * LaneBytes(a, l.block_rows));
     slots = carver.Take<float>(l.slots * SlotFloats(a, l.block_rows));
     bytes = carver.bytes();
@@ -205,13 +213,28 @@ int64_t ShareQueries(const PagedPlan& p) {
   return TransposeQueries(p, BlockRows(p.args, block), p.parts.queries);
 }
 
+bool HasFewItems(const Run& run) {
+  return run.split && run.items < kEnoughItems && run.work > 2 * kChunkWork * run.items;
+}
+
+// The tiles of one small block can be cut into parts: of its keys while they are scored, then of the
+// elements of its values.
+bool CanCutTiles(const PagedPlan& p) {
+  const AttentionArgs& a = p.args;
+  const Run& run = p.run();
+  const bool in_place = IsUsedInPlace(a, a.k, a.q.dim(2)) &&
+                        (SharesKeys(a) || IsUsedInPlace(a, a.v, a.out.dim(2)));
+  return run.split && run.blocks == 1 && run.rows <= kSharedRows && UsesPanels(a) && in_place &&
+         run.split_blocks[0].unit_keys == kPanelKeys;
+}
+
 // Chooses how this run is cut. The result does not depend on it, only the time.
 int StartRun(const PagedPlan& p) {
   Run& run = p.run();
   run.first = 0;
   Cut cut = {p.layout.block_rows, false};
   run.split = SplitBlocks(p, cut);
-  while (run.split && run.items < kEnoughItems && run.work > 2 * kChunkWork * run.items) {
+  while (HasFewItems(run) && !CanCutTiles(p)) {
     const Cut finer = {cut.tiles ? cut.block_rows / 2 : cut.block_rows, true};
     if (finer.block_rows < std::min(kLeastBlockRows, cut.block_rows)) break;
     if (!SplitBlocks(p, finer)) {
@@ -220,10 +243,13 @@ int StartRun(const PagedPlan& p) {
     }
     cut = finer;
   }
-  run.split = run.split && run.items > run.blocks;
+  run.parts = HasFewItems(run) && CanCutTiles(p)
+                  ? std::min(kMostParts, CeilDiv(kEnoughItems, run.items))
+                  : 1;
+  run.split = run.split && run.items * run.parts > run.blocks;
   run.shared_stride = ShareQueries(p);
   const int64_t pieces = run.split ? std::min(run.items, p.layout.slots) : run.blocks;
-  return static_cast<int>(std::min(pieces, p.layout.lanes));
+  return static_cast<int>(std::min(pieces * run.parts, p.layout.lanes));
 }
 
 // A tile lies within a page.
@@ -371,10 +397,81 @@ void ComputeItems(const PagedPlan& p, int64_t begin, int64_t end, const Lane& la
   }
 }
 
+Lane LaneAt(const PagedPlan& p, int index) {
+  Carver carver(p.parts.lanes + index * LaneBytes(p.args, p.layout.block_rows));
+  return Lane(p.args, p.layout.block_rows, carver);
+}
+
+// The tile of an item of a run whose tiles are cut into parts.
+PanelTile WholeTile(const PagedPlan& p, const Work& work, int64_t item, const Lane& lane) {
+  const int64_t key = (p.run().split_blocks[0].units.first + item) * kPanelKeys;
+  const KeyRange among = {key, std::min(key + kPanelKeys, work.keys)};
+  const KeyRange seen = work.rows.Visible(0, work.rows.count, among);
+  const KeyTile tile = LoadTile(p, work.block, seen, key, lane);
+  return {.first_key = key,
+          .seen = {seen.low - key, seen.high - key},
+          .keys = tile.keys,
+          .values = tile.values,
+          .first = true};
+}
+
+float* ScoresOfItem(const PagedPlan& p, int64_t item) {
+  return p.parts.scores + item * kPanelKeys * kSharedRows;
+}
+
+// Scores some of the keys of a tile.
+void ScorePart(const PagedPlan& p, const Work& work, int64_t item, int64_t part, const Lane& lane) {
+  PanelTile tile = WholeTile(p, work, item, lane);
+  const int64_t parts = p.run().parts, low = tile.seen.low;
+  const int64_t groups = CeilDiv(tile.seen.high - low, kPartKeys);
+  tile.seen = {low + groups * part / parts * kPartKeys,
+               std::min(tile.seen.high, low + groups * (part + 1) / parts * kPartKeys)};
+  if (tile.seen.low >= tile.seen.high) return;
+  p.instructions.score_panel_tile({&work.rows, work.queries, work.stride}, tile,
+                                  {lane.panels, ScoresOfItem(p, item)});
+}
+
+// Makes some elements of the values of a tile from all of its scores, of which each part takes the
+// softmax for itself. The last part, which always has elements, keeps the largest and the sum.
+void BlendPart(const PagedPlan& p, const Work& work, int64_t item, int64_t part, const Lane& lane) {
+  const int64_t parts = p.run().parts, width = PaddedFloats(p.args.out.dim(2));
+  Partial to = Slot(p, item);
+  PanelTile tile = WholeTile(p, work, item, lane);
+  if (tile.seen.low >= tile.seen.high) {
+    if (part == parts - 1) to.Clear(work.rows.count);
+    return;
+  }
+  const int64_t panels = CeilDiv(width, kPanelWidth);
+  tile.elements = {panels * part / parts * kPanelWidth, panels * (part + 1) / parts * kPanelWidth};
+  if (tile.elements.begin == tile.elements.end) return;
+  const float* scores = ScoresOfItem(p, item);
+  std::copy(scores + tile.seen.low * work.stride, scores + tile.seen.high * work.stride,
+            lane.scores + tile.seen.low * work.stride);
+  if (part < parts - 1) {
+    const Partial own = Partial::At(lane.partial, p.layout.block_rows, width);
+    to.largest = own.largest;
+    to.sum = own.sum;
+  }
+  p.instructions.blend_panel_tile({&work.rows, work.queries, work.stride}, tile,
+                                  {lane.panels, lane.scores}, to);
+}
+
+// A lane's share of the parts of all tiles; do_part(p, work, item, part, lane) does one.
+template <typename DoPart>
+void RunParts(const PagedPlan& p, int lane_index, DoPart do_part) {
+  const Run& run = p.run();
+  const int64_t pieces = run.items * run.parts, lanes = std::min(pieces, p.layout.lanes);
+  const Lane lane = LaneAt(p, lane_index);
+  const Work work(p, run.split_blocks[0].block, lane);
+  const int64_t end = (lane_index + 1) * pieces / lanes;
+  for (int64_t i = lane_index * pieces / lanes; i < end; ++i) {
+    do_part(p, work, i / run.parts, i % run.parts, lane);
+  }
+}
+
 void RunLane(const PagedPlan& p, int lane_index) {
   const Run& run = p.run();
-  Carver carver(p.parts.lanes + lane_index * LaneBytes(p.args, p.layout.block_rows));
-  const Lane lane(p.args, p.layout.block_rows, carver);
+  const Lane lane = LaneAt(p, lane_index);
   if (run.split) {
     const int64_t items = std::min(run.items - run.first, p.layout.slots);
     const int64_t lanes = std::min(items, p.layout.lanes);
@@ -452,10 +549,12 @@ PagedLayout::PagedLayout(const AttentionArgs& a) {
   // One thread's share of a block is at least kLeastBlockRows, so this many pieces at most.
   const int64_t most_blocks =
       CeilDiv(a.q.dim(0) * group, kLeastBlockRows) * a.k.dim(2) + a.batch.kv_len.dim(0);
-  lanes = std::min(lanes, std::max<int64_t>(most_blocks * std::max<int64_t>(units, 1), 1));
+  const int64_t most_parts = UsesPanels(a) && units > 1 ? kEnoughItems : 1;
+  lanes = std::min(lanes, std::max(most_blocks * std::max<int64_t>(units, 1), most_parts));
   const int64_t running = AlignUp(kEnoughBlocks * block_rows * sizeof(RunningRow));
-  const int64_t queries = AlignUp(SharedQueryFloats(a) * static_cast<int64_t>(sizeof(float)));
-  const int64_t room = std::min(free - lanes * lane - running - queries - 64, kSlotBytes);
+  const int64_t shared = AlignUp(SharedQueryFloats(a) * static_cast<int64_t>(sizeof(float))) +
+                         AlignUp(SharedScoreFloats(a) * static_cast<int64_t>(sizeof(float)));
+  const int64_t room = std::min(free - lanes * lane - running - shared - 64, kSlotBytes);
   slots = std::clamp<int64_t>(room / slot, 0, std::min(most_blocks, kEnoughBlocks) * units);
   if (units < 2) slots = 0;
   bytes = Parts(a, *this, nullptr).bytes;
@@ -465,16 +564,28 @@ void PlanPaged(const AttentionArgs& a, const PlanContext& context, std::vector<P
   const auto plan = std::make_shared<const PagedPlan>(a, context);
   const int lanes = static_cast<int>(plan->layout.lanes);
   // The first round, and for runs that are split: later rounds, and the merge after each of them.
+  // Where tiles are cut into parts, scores come first, values second.
   phases.push_back({.chunks = lanes,
-                    .run = [plan](int lane) { RunLane(*plan, lane); },
+                    .run =
+                        [plan](int lane) {
+                          if (plan->run().parts > 1) return RunParts(*plan, lane, ScorePart);
+                          RunLane(*plan, lane);
+                        },
                     .begin = [plan] { return StartRun(*plan); }});
   if (plan->layout.slots < 2) return;
   phases.push_back(
       {.chunks = lanes,
-       .run = [plan](int lane) { RunLane(*plan, lane); },
+       .run =
+           [plan](int lane) {
+             if (plan->run().parts > 1) return RunParts(*plan, lane, BlendPart);
+             RunLane(*plan, lane);
+           },
        .begin =
            [plan] {
              const Run& run = plan->run();
+             if (run.parts > 1) {
+               return static_cast<int>(std::min(run.items * run.parts, plan->layout.lanes));
+             }
              if (run.first == 0) return 0;
              const int64_t left = run.items - run.first;
              return static_cast<int>(std::min({left, plan->layout.slots, plan->layout.lanes}));

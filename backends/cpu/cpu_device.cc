@@ -51,6 +51,16 @@ size_t EndOfGroup(std::span<const Call> calls, size_t first) {
   return last;
 }
 
+// Products read panels fastest. Attention expands latents from either layout at the same speed, so
+// it wants the one of the products that the absorbed form has with the same weights.
+bool TakesPanels(const KernelArgs& args) {
+  if (const auto* linear = std::get_if<LinearArgs>(&args)) return !linear->transposed;
+  if (const auto* attention = std::get_if<AttentionArgs>(&args)) {
+    return attention->expansion.k_transposed;
+  }
+  return std::holds_alternative<ExpertsArgs>(args);
+}
+
 class CpuDevice final : public Device {
  public:
   CpuDevice(DeviceInfo info, const InstructionSet& instructions, std::shared_ptr<Team> team)
@@ -76,10 +86,8 @@ class CpuDevice final : public Device {
   }
 
   WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const override {
-    const auto* linear = std::get_if<LinearArgs>(&args);
-    const bool product =
-        (linear != nullptr && !linear->transposed) || std::holds_alternative<ExpertsArgs>(args);
-    return product && CanInterleave(weight) ? WeightLayout::kInterleaved : WeightLayout::kRows;
+    return TakesPanels(args) && CanInterleave(weight) ? WeightLayout::kInterleaved
+                                                      : WeightLayout::kRows;
   }
 
   double Cost(const KernelArgs& args, int64_t kv_tokens) const override {

@@ -15,6 +15,8 @@ MultiplyFn Multiply;
 AddTileFn AddTile;
 TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
+ScorePanelTileFn ScorePanelTile;
+BlendPanelTileFn BlendPanelTile;
 }  // namespace avx2
 namespace avx512 {
 ProductFn* FindBlockProduct(DType type, WeightLayout layout);
@@ -23,6 +25,8 @@ MultiplyFn Multiply;
 AddTileFn AddTile;
 TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
+ScorePanelTileFn ScorePanelTile;
+BlendPanelTileFn BlendPanelTile;
 }  // namespace avx512
 namespace amx {
 ProductFn* FindBlockProduct(DType type, WeightLayout layout);
@@ -31,6 +35,8 @@ MultiplyFn Multiply;
 AddTileFn AddTile;
 TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
+ScorePanelTileFn ScorePanelTile;
+BlendPanelTileFn BlendPanelTile;
 }  // namespace amx
 
 namespace {
@@ -73,12 +79,14 @@ bool HasAmx() {
 
 constexpr InstructionSet kSets[] = {
     {"avx2", "AVX2", &HasAvx2, &avx2::FindBlockProduct, &avx2::FindPlainProduct, &avx2::Multiply,
-     &avx2::AddTile, &avx2::Transpose, &avx2::AddPanelTile},
+     &avx2::AddTile, &avx2::Transpose, &avx2::AddPanelTile, &avx2::ScorePanelTile,
+     &avx2::BlendPanelTile},
     {"avx512", "AVX-512 with VNNI", &HasAvx512, &avx512::FindBlockProduct,
      &avx512::FindPlainProduct, &avx512::Multiply, &avx512::AddTile, &avx512::Transpose,
-     &avx512::AddPanelTile},
+     &avx512::AddPanelTile, &avx512::ScorePanelTile, &avx512::BlendPanelTile},
     {"amx", "AVX-512 with VNNI, AMX", &HasAmx, &amx::FindBlockProduct, &amx::FindPlainProduct,
-     &amx::Multiply, &amx::AddTile, &amx::Transpose, &amx::AddPanelTile},
+     &amx::Multiply, &amx::AddTile, &amx::Transpose, &amx::AddPanelTile, &amx::ScorePanelTile,
+     &amx::BlendPanelTile},
 };
 
 }  // namespace

@@ -22,6 +22,8 @@ struct InstructionSet {
   AddTileFn* add_tile;
   TransposeFn* transpose;
   AddPanelTileFn* add_panel_tile;
+  ScorePanelTileFn* score_panel_tile;
+  BlendPanelTileFn* blend_panel_tile;
 
   // For every type but i32.
   ProductFn* FindProduct(DType type, WeightLayout layout = WeightLayout::kRows) const {

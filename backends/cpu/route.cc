@@ -10,6 +10,7 @@ namespace tandem::cpu {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kTaken = std::numeric_limits<float>::quiet_NaN();  // no choice is one
 
 // Lists of one token in the workspace.
 struct Lists {
@@ -22,9 +23,14 @@ int64_t ListFloats(const RouteArgs& a) { return 2 * a.logits.dim(1) + a.groups; 
 
 void SoftmaxInPlace(float* x, int64_t n) {
   const float largest = *std::max_element(x, x + n);
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    simd::Store(x + i, simd::Exp(simd::Sub(simd::Load(x + i), simd::Set(largest))));
+  }
+  for (; i < n; ++i) x[i] = simd::Exp(x[i] - largest);
   float sum = 0.0f;
-  for (int64_t i = 0; i < n; ++i) sum += x[i] = simd::Exp(x[i] - largest);
-  for (int64_t i = 0; i < n; ++i) x[i] /= sum;
+  for (i = 0; i < n; ++i) sum += x[i];
+  for (i = 0; i < n; ++i) x[i] /= sum;
 }
 
 void ComputeScores(const RouteArgs& a, const float* logits, const Lists& lists) {
@@ -32,7 +38,11 @@ void ComputeScores(const RouteArgs& a, const float* logits, const Lists& lists) 
   std::copy_n(logits, n, lists.scores);
   if (a.gating == Gating::kSoftmax) SoftmaxInPlace(lists.scores, n);
   if (a.gating == Gating::kSigmoid) {
-    for (int64_t i = 0; i < n; ++i) lists.scores[i] = 1.0f / (1.0f + simd::Exp(-logits[i]));
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+      simd::Store(lists.scores + i, simd::Sigmoid(simd::Load(logits + i)));
+    }
+    for (; i < n; ++i) lists.scores[i] = 1.0f / (1.0f + simd::Exp(-logits[i]));
   }
   for (int64_t i = 0; i < n; ++i) {
     const float bias = a.bias.present() ? static_cast<const float*>(a.bias.data)[i] : 0.0f;
@@ -52,17 +62,20 @@ float ScoreOfGroup(const RouteArgs& a, const float* choices, int64_t size) {
   return std::isnan(sum) ? kNever : sum;
 }
 
-// The first index of the largest element among those not yet taken; -1 if all are taken.
-template <typename Taken>
-int64_t FindBest(const float* x, int64_t n, Taken taken) {
-  int64_t best = -1;
-  for (int64_t i = 0; i < n; ++i) {
-    if (!taken(i) && (best < 0 || x[i] > x[best])) best = i;
+// The first index of the largest element, NaNs left out; -1 if there are only those.
+int64_t FindBest(const float* x, int64_t n) {
+  simd::F32x8 among = simd::Set(kNever);
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) among = simd::Max(simd::Load(x + i), among);
+  float largest = simd::Largest(among);
+  for (; i < n; ++i) largest = std::max(largest, x[i]);
+  for (i = 0; i < n; ++i) {
+    if (x[i] == largest) return i;
   }
-  return best;
+  return -1;
 }
 
-// Marks the groups that may be used by a NaN in place of their score.
+// Leaves the choices of the best groups alone and marks those of the others by NaNs.
 void ChooseGroups(const RouteArgs& a, const Lists& lists) {
   const int64_t size = a.logits.dim(1) / a.groups;
   float* scores = lists.group_scores;
@@ -70,23 +83,20 @@ void ChooseGroups(const RouteArgs& a, const Lists& lists) {
     scores[g] = ScoreOfGroup(a, lists.choices + g * size, size);
   }
   for (int64_t i = 0; i < a.groups_used; ++i) {
-    const int64_t best =
-        FindBest(scores, a.groups, [&](int64_t g) { return std::isnan(scores[g]); });
-    if (best >= 0) scores[best] = std::numeric_limits<float>::quiet_NaN();
+    const int64_t best = FindBest(scores, a.groups);
+    if (best >= 0) scores[best] = kTaken;
+  }
+  for (int64_t g = 0; g < a.groups; ++g) {
+    if (!std::isnan(scores[g])) std::fill_n(lists.choices + g * size, size, kTaken);
   }
 }
 
 void ChooseExperts(const RouteArgs& a, const Lists& lists, int32_t* ids) {
-  const int64_t n = a.logits.dim(1), size = n / a.groups, chosen = a.ids.dim(1);
-  const bool grouped = a.groups > 1;
-  // A taken expert is marked by a NaN, which no choice is.
-  auto taken = [&](int64_t i) {
-    return std::isnan(lists.choices[i]) || (grouped && !std::isnan(lists.group_scores[i / size]));
-  };
+  const int64_t n = a.logits.dim(1), chosen = a.ids.dim(1);
   for (int64_t k = 0; k < chosen; ++k) {
-    const int64_t best = FindBest(lists.choices, n, taken);
+    const int64_t best = FindBest(lists.choices, n);
     ids[k] = static_cast<int32_t>(best);
-    lists.choices[best] = std::numeric_limits<float>::quiet_NaN();
+    lists.choices[best] = kTaken;
   }
 }
 

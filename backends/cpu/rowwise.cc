@@ -125,13 +125,25 @@ void Plan(const AddArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   }));
 }
 
+// Wide rows of a few tokens are cut: other threads have just written them, and to fetch all of that
+// takes one thread longer than to compute with it.
 void Plan(const SwiGluArgs& a, const PlanContext&, std::vector<Phase>& phases) {
-  const int64_t width = a.out.dim(1);
-  constexpr int64_t kExpWork = 8;
-  phases.push_back(RowPhase(a.out.dim(0), kExpWork * width, a.live_rows, [a, width](int64_t t) {
-    Map(a.gate.row<float>(t), a.up.row<float>(t), a.out.row<float>(t), width,
-        [](F32x8 gate, F32x8 up) { return Mul(Silu(gate), up); });
-  }));
+  constexpr int64_t kExpWork = 8, kPiece = 1024;
+  const int64_t width = a.out.dim(1), rows = a.out.dim(0);
+  const int64_t piece = rows <= kFewTokens ? kPiece : width, pieces = CeilDiv(width, piece);
+  const int64_t work = kExpWork * rows * width;
+  const int64_t chunks = pieces > 1 ? rows * pieces : std::min<int64_t>(ChunksFor(work), rows);
+  Phase phase = ItemPhase(
+      static_cast<int>(std::max<int64_t>(chunks, 1)),
+      [a, rows, pieces] { return LiveRows(a.live_rows, rows) * pieces; },
+      [a, width, piece, pieces](int64_t item) {
+        const int64_t t = item / pieces, first = item % pieces * piece;
+        Map(a.gate.row<float>(t) + first, a.up.row<float>(t) + first, a.out.row<float>(t) + first,
+            std::min(piece, width - first),
+            [](F32x8 gate, F32x8 up) { return Mul(Silu(gate), up); });
+      });
+  phase.work = CeilDiv(work, phase.chunks);
+  phases.push_back(std::move(phase));
 }
 
 void Plan(const ConcatArgs& a, const PlanContext&, std::vector<Phase>& phases) {

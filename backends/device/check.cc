@@ -117,9 +117,11 @@ absl::Status CheckStrides(const Tensor& tensor) {
 
 absl::Status CheckLayout(const Tensor& tensor) {
   if (tensor.view.layout == WeightLayout::kRows) return absl::OkStatus();
-  if (!tensor.any_layout) return Invalid(Text(tensor.name), " is interleaved");
-  if (CanInterleave(tensor.view)) return absl::OkStatus();
-  return Invalid(Text(tensor.name), " is interleaved, but ", tensor.view.shape.ToString(), " of ",
+  const absl::string_view layout = Text(LayoutName(tensor.view.layout));
+  if (!tensor.any_layout) return Invalid(Text(tensor.name), " lies in layout ", layout);
+  if (CanArrange(tensor.view.layout, tensor.view)) return absl::OkStatus();
+  return Invalid(Text(tensor.name), " lies in layout ", layout, ", but ",
+                 tensor.view.shape.ToString(), " of ",
                  Text(DTypeName(tensor.view.dtype)), " has no panels of ", kPanelRows,
                  " rows that follow each other");
 }
@@ -278,10 +280,11 @@ absl::Status CheckExpansion(const AttentionArgs& a, AttentionSizes& s) {
   TANDEM_RETURN_IF_ERROR(CheckPages({"k", a.k, Types::kCache}, one, width));
   const bool transposed = a.expansion.k_transposed;
   TANDEM_RETURN_IF_ERROR(
-      CheckTensor({"k_up", a.expansion.k_up, Types::kWeight},
+      CheckTensor({"k_up", a.expansion.k_up, Types::kWeight, Use::kRead, true},
                   {&s.h, transposed ? &latent : &plain, transposed ? &plain : &latent}));
   TANDEM_RETURN_IF_ERROR(
-      CheckTensor({"v_up", a.expansion.v_up, Types::kWeight}, {&s.h, &s.dv, &latent}));
+      CheckTensor({"v_up", a.expansion.v_up, Types::kWeight, Use::kRead, true},
+                  {&s.h, &s.dv, &latent}));
   const int64_t rotated = s.dk.value - plain.value;
   if (rotated >= 0 && latent.value + rotated == width.value) return absl::OkStatus();
   return Invalid("k has rows of ", width.value, " but L = ", latent.value, " and R = Dk - ",

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/device/tiles.h"
+
 namespace tandem {
 namespace {
 
@@ -52,14 +54,66 @@ void CopyHead(const Panel& p, const std::byte* from, std::byte* to) {
   if (p.head.bytes == 1) Copy<1>(from, to);
 }
 
-// move(offset of the panel, row, block) for each block of each row.
-template <typename Move>
-void ForEachBlock(const Panel& p, int64_t rows, Move move) {
-  for (int64_t first = 0; first < rows; first += kPanelRows) {
-    for (int64_t b = 0; b < p.blocks; ++b) {
-      for (int64_t r = 0; r < kPanelRows; ++r) move(first * p.row_bytes, r, b);
+// Four words of a row; the compiler has vectors of them on every x86-64.
+typedef uint32_t Words4 __attribute__((vector_size(16)));
+constexpr int64_t kFour = 4;
+
+Words4 Load4(const std::byte* from) {
+  Words4 words;
+  std::memcpy(&words, from, sizeof(words));
+  return words;
+}
+
+// Four words of four rows, `from_stride` bytes apart, to four words of each place.
+void Transpose4(const std::byte* from, int64_t from_stride, std::byte* to, int64_t to_stride) {
+  const Words4 a = Load4(from), b = Load4(from + from_stride);
+  const Words4 c = Load4(from + 2 * from_stride), d = Load4(from + 3 * from_stride);
+  const Words4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Words4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Words4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Words4 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const Words4 out[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
+                         __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                         __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                         __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+  for (int i = 0; i < 4; ++i) std::memcpy(to + i * to_stride, &out[i], sizeof(Words4));
+}
+
+// A matrix of words, to its transposed one.
+struct WordMatrix {
+  const std::byte* from;
+  int64_t from_stride;  // bytes
+  std::byte* to;
+  int64_t to_stride;
+  int64_t rows, columns;
+};
+
+void Transpose(const WordMatrix& m) {
+  const int64_t rows = m.rows / kFour * kFour, columns = m.columns / kFour * kFour;
+  for (int64_t r = 0; r < rows; r += kFour) {
+    for (int64_t c = 0; c < columns; c += kFour) {
+      Transpose4(m.from + r * m.from_stride + c * kWord, m.from_stride,
+                 m.to + c * m.to_stride + r * kWord, m.to_stride);
     }
   }
+  for (int64_t r = 0; r < m.rows; ++r) {
+    for (int64_t c = r < rows ? columns : 0; c < m.columns; ++c) {
+      Copy<kWord>(m.from + r * m.from_stride + c * kWord, m.to + c * m.to_stride + r * kWord);
+    }
+  }
+}
+
+// do_block(offset of the panel, block) for each block of each panel.
+template <typename DoBlock>
+void ForEachBlock(const Panel& p, int64_t rows, DoBlock do_block) {
+  for (int64_t first = 0; first < rows; first += kPanelRows) {
+    for (int64_t b = 0; b < p.blocks; ++b) do_block(first * p.row_bytes, b);
+  }
+}
+
+int64_t ElementsOf(DType type, int64_t row_bytes) {
+  const DTypeInfo& info = GetDTypeInfo(type);
+  return row_bytes / info.block_bytes * info.block_size;
 }
 
 }  // namespace
@@ -75,31 +129,89 @@ bool CanInterleave(const TensorView& weight) {
 
 void Interleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from, std::byte* to) {
   const Panel p(type, row_bytes);
-  ForEachBlock(p, rows, [&](int64_t panel, int64_t r, int64_t b) {
-    CopyHead(p, from + panel + p.HeadInRows(r, b), to + panel + p.Head(r, b));
-    const std::byte* in = from + panel + p.WordsInRows(r, b);
-    std::byte* out = to + panel + p.Words(r, b);
-    for (int64_t w = 0; w < p.words; ++w) Copy<kWord>(in + w * kWord, out + w * kPanelRows * kWord);
+  ForEachBlock(p, rows, [&](int64_t panel, int64_t b) {
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      CopyHead(p, from + panel + p.HeadInRows(r, b), to + panel + p.Head(r, b));
+    }
+    Transpose({.from = from + panel + p.WordsInRows(0, b),
+               .from_stride = row_bytes,
+               .to = to + panel + p.Words(0, b),
+               .to_stride = kPanelRows * kWord,
+               .rows = kPanelRows,
+               .columns = p.words});
   });
-}
-
-void InterleaveInPlace(DType type, int64_t row_bytes, int64_t rows, std::byte* data) {
-  std::vector<std::byte> panel(static_cast<size_t>(kPanelRows * row_bytes));
-  for (int64_t first = 0; first < rows; first += kPanelRows, data += panel.size()) {
-    std::memcpy(panel.data(), data, panel.size());
-    Interleave(type, row_bytes, kPanelRows, panel.data(), data);
-  }
 }
 
 void Deinterleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from,
                   std::byte* to) {
   const Panel p(type, row_bytes);
-  ForEachBlock(p, rows, [&](int64_t panel, int64_t r, int64_t b) {
-    CopyHead(p, from + panel + p.Head(r, b), to + panel + p.HeadInRows(r, b));
-    const std::byte* in = from + panel + p.Words(r, b);
-    std::byte* out = to + panel + p.WordsInRows(r, b);
-    for (int64_t w = 0; w < p.words; ++w) Copy<kWord>(in + w * kPanelRows * kWord, out + w * kWord);
+  ForEachBlock(p, rows, [&](int64_t panel, int64_t b) {
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      CopyHead(p, from + panel + p.Head(r, b), to + panel + p.HeadInRows(r, b));
+    }
+    Transpose({.from = from + panel + p.Words(0, b),
+               .from_stride = kPanelRows * kWord,
+               .to = to + panel + p.WordsInRows(0, b),
+               .to_stride = row_bytes,
+               .rows = p.words,
+               .columns = kPanelRows});
   });
+}
+
+bool CanArrange(WeightLayout layout, const TensorView& weight) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return CanInterleave(weight);
+    case WeightLayout::kTiles:
+      return CanTile(weight);
+    default:
+      return layout == WeightLayout::kRows;
+  }
+}
+
+void Arrange(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+             const std::byte* from, std::byte* to) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return Interleave(type, row_bytes, rows, from, to);
+    case WeightLayout::kTiles:
+      return ToTiles(type, rows, ElementsOf(type, row_bytes), from, to);
+    case WeightLayout::kRows:
+      std::memcpy(to, from, static_cast<size_t>(rows * row_bytes));
+  }
+}
+
+void Restore(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+             const std::byte* from, std::byte* to) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return Deinterleave(type, row_bytes, rows, from, to);
+    case WeightLayout::kTiles:
+      return FromTiles(type, rows, ElementsOf(type, row_bytes), from, to);
+    case WeightLayout::kRows:
+      std::memcpy(to, from, static_cast<size_t>(rows * row_bytes));
+  }
+}
+
+void ArrangeInPlace(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+                    std::byte* data) {
+  if (layout == WeightLayout::kRows) return;
+  std::vector<std::byte> panel(static_cast<size_t>(kPanelRows * row_bytes));
+  for (int64_t first = 0; first < rows; first += kPanelRows, data += panel.size()) {
+    std::memcpy(panel.data(), data, panel.size());
+    Arrange(layout, type, row_bytes, kPanelRows, panel.data(), data);
+  }
+}
+
+std::string_view LayoutName(WeightLayout layout) {
+  switch (layout) {
+    case WeightLayout::kInterleaved:
+      return "interleaved";
+    case WeightLayout::kTiles:
+      return "tiles";
+    default:
+      return "rows";
+  }
 }
 
 }  // namespace tandem

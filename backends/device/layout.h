@@ -1,3 +1,5 @@
+// Layouts of weights other than rows.
+//
 // Interleaved weights: the layout in which kernels that use many rows at once read them in the
 // order of memory.
 //
@@ -10,10 +12,27 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "backends/device/tensor.h"
 
 namespace tandem {
+
+// Whether the matrix, or stack of matrices, can lie in this layout. In kRows all can; the others
+// take block-quantised ones whose rows follow each other, a multiple of 16 of each matrix.
+bool CanArrange(WeightLayout layout, const TensorView& weight);
+
+// From rows to `layout`, and back: `rows` rows, a multiple of 16 unless the layout is kRows, of
+// `row_bytes` bytes; `to` has room for as many bytes and does not overlap.
+void Arrange(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+             const std::byte* from, std::byte* to);
+void Restore(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+             const std::byte* from, std::byte* to);
+// Arrange within `data`. Needs memory for a panel.
+void ArrangeInPlace(WeightLayout layout, DType type, int64_t row_bytes, int64_t rows,
+                    std::byte* data);
+
+std::string_view LayoutName(WeightLayout layout);  // "tiles"
 
 inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kPanelBlocks = 8;  // whose heads stand together
@@ -48,8 +67,6 @@ bool CanInterleave(const TensorView& weight);
 // From `rows`, a multiple of 16, of `row_bytes` bytes of blocks of a quantised type; `to` has room
 // for as many bytes and does not overlap.
 void Interleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from, std::byte* to);
-// The same within `data`. Needs memory for a panel.
-void InterleaveInPlace(DType type, int64_t row_bytes, int64_t rows, std::byte* data);
 // The reverse of Interleave.
 void Deinterleave(DType type, int64_t row_bytes, int64_t rows, const std::byte* from,
                   std::byte* to);

@@ -21,7 +21,7 @@
 namespace tandem {
 
 // Raised when the contract changes in a way that sizes do not show.
-inline constexpr int kContractVersion = 1;
+inline constexpr int kContractVersion = 2;
 
 // Plain C types first, so that `abi` can be read from a plugin of any build.
 struct Plugin {

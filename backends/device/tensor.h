@@ -38,6 +38,7 @@ struct Shape {
 enum class WeightLayout {
   kRows,         // row after row, as files have them
   kInterleaved,  // 16 rows side by side, see layout.h
+  kTiles,        // 16 rows by 32 elements in the order of matrix instructions, see tiles.h
 };
 
 // A tensor in the memory of one device. The innermost dimension is contiguous (for block types: its

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "backends/device/status.h"
+#include "tools/machine/cache_folder.h"
 
 namespace tandem {
 namespace {
@@ -31,6 +32,7 @@ EngineOptions BenchEngineOptions(const BenchSetting& setting, int64_t kq_limit) 
   EngineOptions options;
   options.devices = SplitDevices(setting.device);
   options.threads = setting.threads;
+  options.kernel_cache = KernelCacheFolder();
   options.micro_batch = setting.micro_batch;
   options.kq_limit = kq_limit;
   options.kv_type = DTypeFromName(setting.kv_type).value_or(DType::kF16);

@@ -1,7 +1,6 @@
 #include "tools/machine/machine_json.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -9,6 +8,7 @@
 #include "backends/device/status.h"
 #include "runtime/atomic_file.h"
 #include "tools/json.h"
+#include "tools/machine/cache_folder.h"
 
 namespace tandem {
 namespace {
@@ -123,14 +123,8 @@ std::optional<Machine> MachineFromJson(std::string_view text) {
 }
 
 std::string MachineCachePath() {
-  const auto folder = [](const char* variable) {
-    const char* value = std::getenv(variable);
-    return fs::path(value == nullptr ? "" : value);
-  };
-  // A relative path is to be ignored (XDG Base Directory Specification).
-  fs::path cache = folder("XDG_CACHE_HOME");
-  if (!cache.is_absolute()) cache = folder("HOME").empty() ? "" : folder("HOME") / ".cache";
-  return cache.empty() ? "" : (cache / "tandem" / "machine.json").string();
+  const std::string folder = CacheFolder();
+  return folder.empty() ? "" : (fs::path(folder) / "machine.json").string();
 }
 
 std::optional<Machine> LoadMachine(const std::string& path, std::string_view model, int cores) {

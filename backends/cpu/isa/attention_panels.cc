@@ -337,8 +337,9 @@ void AddValues(const PanelRows& rows, const PanelTile& tile, const PanelScratch&
   const BlockRows& block = *rows.rows;
   const KeyRange seen = {tile.first_key + tile.seen.low, tile.first_key + tile.seen.high};
   const int64_t group = AllSee(block, seen) ? block.count : kGroupRows;
-  const int64_t width = block.args->out.shape.dims[2];
-  for (int64_t i = 0; i < width; i += kPanelWidth) {
+  const int64_t all = block.args->out.shape.dims[2];
+  const int64_t width = all < tile.elements.end ? all : tile.elements.end;
+  for (int64_t i = tile.elements.begin; i < width; i += kPanelWidth) {
     const int64_t n = width - i < kPanelWidth ? width - i : kPanelWidth;
     const PlainRows values = LoadValues(tile, block.count, i, n, scratch.panels);
     ValuePanel panel = {.values = values,
@@ -362,13 +363,10 @@ void AddValues(const PanelRows& rows, const PanelTile& tile, const PanelScratch&
   }
 }
 
-}  // namespace
-
-void AddPanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
-                  const Partial& partial) {
+// What follows when all scores are there.
+void BlendScored(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
+                 const Partial& partial, ReadAhead& ahead) {
   const int64_t low = tile.seen.low, high = tile.seen.high, stride = rows.stride;
-  ReadAhead ahead(tile.next);
-  Score(rows, tile, scratch, ahead);
   ScaleAndCap(*rows.rows->args, (high - low) * stride, scratch.scores + low * stride);
   if (!AllSee(*rows.rows, {tile.first_key + low, tile.first_key + high})) {
     Mask(rows, tile, scratch.scores);
@@ -378,6 +376,26 @@ void AddPanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScrat
     Soften(rows, tile, row, scratch.scores, partial, factors);
   }
   AddValues(rows, tile, scratch, factors, partial, ahead);
+}
+
+}  // namespace
+
+void AddPanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
+                  const Partial& partial) {
+  ReadAhead ahead(tile.next);
+  Score(rows, tile, scratch, ahead);
+  BlendScored(rows, tile, scratch, partial, ahead);
+}
+
+void ScorePanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch) {
+  ReadAhead ahead(tile.next);
+  Score(rows, tile, scratch, ahead);
+}
+
+void BlendPanelTile(const PanelRows& rows, const PanelTile& tile, const PanelScratch& scratch,
+                    const Partial& partial) {
+  ReadAhead ahead(tile.next);
+  BlendScored(rows, tile, scratch, partial, ahead);
 }
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

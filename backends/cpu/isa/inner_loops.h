@@ -12,5 +12,7 @@ MultiplyFn Multiply;
 AddTileFn AddTile;
 TransposeFn Transpose;
 AddPanelTileFn AddPanelTile;
+ScorePanelTileFn ScorePanelTile;
+BlendPanelTileFn BlendPanelTile;
 
 }  // namespace tandem::cpu::TANDEM_CPU_ISA

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/cpu/cpu_device.h"
+#include "backends/device/layout.h"
 #include "backends/device/quant.h"
 #include "gtest/gtest.h"
 
@@ -177,34 +178,106 @@ TEST_F(CornerTest, QueryThatIsNotANumberShowsAndStaysAlone) {
   }
 }
 
-// Blocks of many rows are cut into tiles, chunks or not at all, as there is room.
+// Sequences of absorbed attention: queries of each, and keys.
+struct CutSequences {
+  std::vector<int32_t> starts, lengths;
+};
+
+// Blocks of many rows are cut into tiles or chunks, and tiles into parts, or not at all, as there is
+// room.
 TEST_F(CornerTest, AttentionHasTheSameBitsHoweverItIsCut) {
   constexpr int64_t kPages = 11, kHeads = 16, kKeyWidth = 96, kValueWidth = 80, kTokens = 5;
   std::vector<float> cache = Numbers(2 * kPages * kPageTokens * kKeyWidth, 8);
   std::vector<float> q = Numbers(kTokens * kHeads * kKeyWidth, 9);
-  std::vector<int32_t> starts = {0, 2, kTokens}, lengths = {700, 90}, pages(2 * kPages);
+  std::vector<int32_t> pages(2 * kPages);
   for (size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<int32_t>(pages.size() - 1 - i);
-  for (const int64_t window : {0, 300}) {
-    auto attend = [&](int64_t limit) {
-      std::vector<float> out(kTokens * kHeads * kValueWidth);
-      AttentionArgs args = {.q = F32(q, {kTokens, kHeads, kKeyWidth}),
-                            .k = F32(cache, {2 * kPages, kPageTokens, 1, kKeyWidth}),
-                            .v_from_k_offset = 16,
-                            .window = window};
-      args.batch = {.seq_start = I32(starts, {3}),
-                    .kv_len = I32(lengths, {2}),
-                    .page_table = I32(pages, {2, kPages})};
-      args.out = F32(out, {kTokens, kHeads, kValueWidth});
-      args.workspace_limit = limit;
-      Run(args);
-      return out;
-    };
-    const std::vector<float> expected = attend(int64_t{1} << 30);
-    for (const int64_t kilobytes : {80, 128, 200, 400, 800, 2000}) {
-      EXPECT_EQ(attend(kilobytes << 10), expected) << kilobytes << " KiB, window " << window;
+  auto attend = [&](CutSequences s, int64_t window, int64_t limit) {
+    const auto count = static_cast<int64_t>(s.lengths.size()), tokens = int64_t{s.starts.back()};
+    std::vector<float> out(tokens * kHeads * kValueWidth);
+    AttentionArgs args = {.q = F32(q, {tokens, kHeads, kKeyWidth}),
+                          .k = F32(cache, {2 * kPages, kPageTokens, 1, kKeyWidth}),
+                          .v_from_k_offset = 16,
+                          .window = window};
+    args.batch = {.seq_start = I32(s.starts, {count + 1}),
+                  .kv_len = I32(s.lengths, {count}),
+                  .page_table = I32(pages, {count, kPages})};
+    args.out = F32(out, {tokens, kHeads, kValueWidth});
+    args.workspace_limit = limit;
+    Run(args);
+    return out;
+  };
+  const CutSequences all[] = {{{0, 2, kTokens}, {700, 90}}, {{0, 1}, {1}},   {{0, 1}, {7}},
+                              {{0, 1}, {64}},               {{0, 1}, {65}},  {{0, 1}, {200}},
+                              {{0, 1}, {700}},              {{0, 2}, {129}}, {{0, 2}, {1}}};
+  for (const CutSequences& s : all) {
+    for (const int64_t window : {0, 40, 300}) {
+      const std::vector<float> expected = attend(s, window, int64_t{1} << 30);
+      for (const int64_t kilobytes : {80, 128, 200, 400, 800, 2000}) {
+        EXPECT_EQ(attend(s, window, kilobytes << 10), expected)
+            << kilobytes << " KiB, window " << window << ", " << s.lengths[0] << " keys";
+      }
     }
   }
 }
+
+// Attention in its expanded form, with 300 keys and up-projections of a type in either layout.
+class ExpansionCorner : public CornerTest, public testing::WithParamInterface<DType> {
+ protected:
+  static constexpr int64_t kHeads = 3, kPlain = 256, kRotated = 16, kValue = 80, kLatent = 512;
+  static constexpr int64_t kTokens = 2, kPages = 5;
+
+  std::vector<std::byte> Matrix(int64_t rows, int64_t width, uint32_t seed) {
+    const std::vector<float> numbers = Numbers(rows * width, seed);
+    const int64_t bytes = RowBytes(GetParam(), width);
+    std::vector<std::byte> matrix(rows * bytes);
+    for (int64_t r = 0; r < rows; ++r) {
+      EXPECT_TRUE(
+          QuantizeRow(GetParam(), &numbers[r * width], &matrix[r * bytes], width, nullptr).ok());
+    }
+    return matrix;
+  }
+
+  TensorView View(std::vector<std::byte>& matrix, const Shape& shape, WeightLayout layout) {
+    TensorView view = MakeView(matrix.data(), GetParam(), shape);
+    if (layout == WeightLayout::kRows) return view;
+    ArrangeInPlace(WeightLayout::kInterleaved, GetParam(), RowBytes(GetParam(), shape.back()), shape.rows(), matrix.data());
+    view.layout = layout;
+    return view;
+  }
+
+  std::vector<float> Attend(bool transposed, WeightLayout layout) {
+    const Shape k_shape = transposed ? Shape{kHeads, kLatent, kPlain}
+                                     : Shape{kHeads, kPlain, kLatent};
+    auto k_up = Matrix(k_shape.rows(), k_shape.back(), 10);
+    auto v_up = Matrix(kHeads * kValue, kLatent, 11);
+    std::vector<float> cache = Numbers(kPages * kPageTokens * (kLatent + kRotated), 12);
+    std::vector<float> q = Numbers(kTokens * kHeads * (kPlain + kRotated), 13);
+    std::vector<float> out(kTokens * kHeads * kValue);
+    std::vector<int32_t> starts = {0, kTokens}, lengths = {300}, pages = {4, 2, 0, 1, 3};
+    AttentionArgs args = {.q = F32(q, {kTokens, kHeads, kPlain + kRotated}),
+                          .k = F32(cache, {kPages, kPageTokens, 1, kLatent + kRotated}),
+                          .expansion = {View(k_up, k_shape, layout),
+                                        View(v_up, {kHeads, kValue, kLatent}, layout), transposed}};
+    args.batch = {.seq_start = I32(starts, {2}),
+                  .kv_len = I32(lengths, {1}),
+                  .page_table = I32(pages, {1, kPages})};
+    args.out = F32(out, {kTokens, kHeads, kValue});
+    Run(args);
+    return out;
+  }
+};
+
+TEST_P(ExpansionCorner, HasTheSameBitsInEveryLayout) {
+  for (const bool transposed : {false, true}) {
+    EXPECT_EQ(Attend(transposed, WeightLayout::kInterleaved),
+              Attend(transposed, WeightLayout::kRows));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, ExpansionCorner,
+                         testing::Values(DType::kIQ4_NL, DType::kQ8_0, DType::kMXFP4, DType::kQ4_K,
+                                         DType::kQ6_K),
+                         [](const auto& info) { return std::string(DTypeName(info.param)); });
 
 TEST_F(CornerTest, CallsWithoutRowsDoNothing) {
   std::vector<float> data = Numbers(64 * 64, 7);

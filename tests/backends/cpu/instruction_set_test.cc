@@ -80,7 +80,7 @@ struct Problem {
     return results;
   }
 
-  void InterleaveWeights() { InterleaveInPlace(type, stride, rows, weights.data()); }
+  void InterleaveWeights() { ArrangeInPlace(WeightLayout::kInterleaved, type, stride, rows, weights.data()); }
 
   // The product of row and column with decoded weights and the activations as they were.
   double Exact(int64_t row, int64_t column) const {

@@ -47,13 +47,22 @@ StepSizes Generation() {
           .keys = 3000};
 }
 
+// Few keys, whose tiles are cut into parts.
+StepSizes Start() {
+  StepSizes sizes = Generation();
+  sizes.heads = 16;
+  sizes.latent = 96;
+  sizes.keys = 100;
+  return sizes;
+}
+
 class ThreadsTest : public testing::Test {
  private:
   tbb::global_control control_{tbb::global_control::max_allowed_parallelism, 16};
 };
 
 TEST_F(ThreadsTest, BitsDoNotDependOnThreads) {
-  for (const StepSizes& sizes : {Prompt(), Generation()}) {
+  for (const StepSizes& sizes : {Prompt(), Generation(), Start()}) {
     const std::vector<float> expected = RunStep(*MakeDevice(1), sizes, 1);
     ASSERT_FALSE(expected.empty());
     for (const float logit : expected) ASSERT_TRUE(std::isfinite(logit));
@@ -65,11 +74,12 @@ TEST_F(ThreadsTest, BitsDoNotDependOnThreads) {
 
 TEST_F(ThreadsTest, BitsDoNotDependOnTheBucket) {
   const auto device = MakeDevice(2);
-  StepSizes sizes = Generation();
-  const std::vector<float> expected = RunStep(*device, sizes, 1);
-  for (const int64_t bucket : {2, 8, 64}) {
-    sizes.tokens = bucket;
-    EXPECT_EQ(RunStep(*device, sizes, 1), expected) << "bucket of " << bucket;
+  for (StepSizes sizes : {Generation(), Start()}) {
+    const std::vector<float> expected = RunStep(*device, sizes, 1);
+    for (const int64_t bucket : {2, 8, 64}) {
+      sizes.tokens = bucket;
+      EXPECT_EQ(RunStep(*device, sizes, 1), expected) << "bucket of " << bucket;
+    }
   }
 }
 

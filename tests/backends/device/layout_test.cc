@@ -44,7 +44,7 @@ TEST_P(LayoutTest, EveryByteHasAPlace) {
   Deinterleave(GetParam(), row_bytes(), kRows, interleaved.data(), back.data());
   EXPECT_EQ(back, rows);
   std::vector<std::byte> in_place = rows;
-  InterleaveInPlace(GetParam(), row_bytes(), kRows, in_place.data());
+  ArrangeInPlace(WeightLayout::kInterleaved, GetParam(), row_bytes(), kRows, in_place.data());
   EXPECT_EQ(in_place, interleaved);
 }
 
@@ -95,6 +95,20 @@ LinearArgs InterleavedProduct(int64_t out) {
 TEST(CheckLayoutTest, ProductsTakeInterleavedWeights) {
   EXPECT_TRUE(CheckArgs(InterleavedProduct(48)).ok());
   EXPECT_THAT(CheckArgs(InterleavedProduct(40)).ToString(), HasSubstr("no panels of 16 rows"));
+}
+
+TEST(CheckLayoutTest, ExpansionsOfLatentsDoToo) {
+  AttentionArgs args = {.q = View(DType::kF32, {1, 2, 96}),
+                        .k = View(DType::kF16, {1, 64, 1, 96}),
+                        .expansion = {View(DType::kQ4_0, {2, 64, 64}),
+                                      View(DType::kQ4_0, {2, 32, 64}), true}};
+  args.batch = {.seq_start = View(DType::kI32, {2}),
+                .kv_len = View(DType::kI32, {1}),
+                .page_table = View(DType::kI32, {1, 1})};
+  args.out = View(DType::kF32, {1, 2, 32});
+  EXPECT_TRUE(CheckArgs(args).ok()) << CheckArgs(args);
+  args.expansion.k_up.layout = args.expansion.v_up.layout = WeightLayout::kInterleaved;
+  EXPECT_TRUE(CheckArgs(args).ok()) << CheckArgs(args);
 }
 
 TEST(CheckLayoutTest, OthersDoNot) {

@@ -44,7 +44,7 @@ TensorView DeviceCall::Random(DType dtype, const Shape& shape, double deviation)
 TensorView DeviceCall::Weight(DType dtype, const Shape& shape, double deviation) {
   TensorView view = Random(dtype, shape, deviation);
   if (!status_.ok() || !CanInterleave(view)) return view;
-  InterleaveInPlace(dtype, RowBytes(dtype, shape.back()), shape.rows(), view.row());
+  ArrangeInPlace(WeightLayout::kInterleaved, dtype, RowBytes(dtype, shape.back()), shape.rows(), view.row());
   view.layout = WeightLayout::kInterleaved;
   return view;
 }

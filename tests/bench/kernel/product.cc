@@ -34,7 +34,7 @@ struct Weights {
     RandomBlocks({.dtype = type, .deviation = 0.02, .key = 1})
         .Fill(0, weights->memory->bytes().first(static_cast<size_t>(bytes)));
     if (layout == WeightLayout::kInterleaved) {
-      InterleaveInPlace(type, weights->stride, weights->tiles * kRows,
+      ArrangeInPlace(WeightLayout::kInterleaved, type, weights->stride, weights->tiles * kRows,
                         weights->memory->bytes().data());
     }
     return weights;

@@ -26,6 +26,14 @@ __device__ __forceinline__ void CopyAsyncSmall(u32 shared, const void* global) {
                : "memory");
 }
 
+template <int kBytes>
+__device__ __forceinline__ void CopyAsyncSmallOrZero(u32 shared, const void* global, bool valid) {
+  static_assert(kBytes == 4 || kBytes == 8);
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global),
+               "n"(kBytes), "r"(valid ? kBytes : 0)
+               : "memory");
+}
+
 __device__ __forceinline__ void CopyAsyncCommit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

@@ -1,0 +1,119 @@
+// Kernels on single rows: embedding, norm, rotation, elementwise, routing.
+#pragma once
+
+#include "base.cuh"
+#include "blocks.cuh"
+#include "params/rowwise.h"
+#include "ptx/convert.cuh"
+
+namespace tandem::cuda {
+
+__device__ __forceinline__ float* Row(const RowsView& view, i64 t, i64 h = 0) {
+  return reinterpret_cast<float*>(view.data + t * view.row_stride + h * view.head_stride);
+}
+
+__device__ __forceinline__ bool IsLive(const i32* live, i64 row) {
+  return live == nullptr || row < *live;
+}
+
+// Sum over the block, the same in every thread. Blocks of up to 32 warps.
+__device__ __forceinline__ float BlockSum(float x) {
+  __shared__ float sums[32];
+  x = LanesSum(x);
+  if (LaneIndex() == 0) sums[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = LaneIndex() < static_cast<int>(blockDim.x / 32) ? sums[LaneIndex()] : 0.0f;
+  return LanesSum(x);
+}
+
+// A block for each token.
+template <int kType>
+__global__ void Embed(const __grid_constant__ EmbedParams p) {
+  const i64 t = blockIdx.x;
+  if (!IsLive(p.live, t)) return;
+  const i64 id = p.ids[t];
+  const bool known = id >= 0 && id < p.vocab;
+  const u8* row = p.table + id * p.table_stride;
+  for (i64 i = threadIdx.x; i < p.width; i += blockDim.x) {
+    Row(p.out, t)[i] = known ? Element<kType>(row, i) : 0.0f;
+  }
+}
+
+// A block for each head of each token.
+__global__ void RmsNorm(const __grid_constant__ RmsNormParams p) {
+  const i64 t = blockIdx.x / p.heads, h = blockIdx.x % p.heads;
+  if (!IsLive(p.live, t)) return;
+  const float* x = Row(p.x, t, h);
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < p.width; i += blockDim.x) sum += x[i] * x[i];
+  const float scale = 1.0f / sqrtf(BlockSum(sum) / static_cast<float>(p.width) + p.eps);
+  float* out = Row(p.out, t, h);
+  for (int i = threadIdx.x; i < p.width; i += blockDim.x) out[i] = x[i] * scale * p.weight[i];
+}
+
+// A block for each token; a thread for each pair, then for each element that is only copied.
+template <bool kHalves>
+__global__ void Rope(const __grid_constant__ RopeParams p) {
+  const i64 t = blockIdx.x;
+  if (!IsLive(p.live, t)) return;
+  const float position = static_cast<float>(p.positions[t]);
+  for (int i = threadIdx.x; i < p.heads * p.pairs; i += blockDim.x) {
+    const int h = i / p.pairs, pair = i % p.pairs;
+    // Large angles: the reduction of sincosf is exact enough, that of the fast forms is not.
+    float sin, cos;
+    sincosf(position * p.inv_freq[pair], &sin, &cos);
+    sin *= p.magnitude;
+    cos *= p.magnitude;
+    const int first = p.begin + (kHalves ? pair : 2 * pair);
+    const int second = p.begin + (kHalves ? pair + p.pairs : 2 * pair + 1);
+    const float a = Row(p.x, t, h)[first], b = Row(p.x, t, h)[second];
+    Row(p.out, t, h)[first] = a * cos - b * sin;
+    Row(p.out, t, h)[second] = a * sin + b * cos;
+  }
+  if (p.x.data == p.out.data) return;
+  const int rest = p.width - 2 * p.pairs;
+  for (int i = threadIdx.x; i < p.heads * rest; i += blockDim.x) {
+    const int h = i / rest;
+    const int at = i % rest < p.begin ? i % rest : i % rest + 2 * p.pairs;
+    Row(p.out, t, h)[at] = Row(p.x, t, h)[at];
+  }
+}
+
+__global__ void Add(const __grid_constant__ BinaryParams p) {
+  const i64 t = blockIdx.x;
+  if (!IsLive(p.live, t)) return;
+  for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
+    Row(p.out, t)[i] = Row(p.a, t)[i] + Row(p.b, t)[i];
+  }
+}
+
+__global__ void SwiGlu(const __grid_constant__ BinaryParams p) {
+  const i64 t = blockIdx.x;
+  if (!IsLive(p.live, t)) return;
+  for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
+    const float gate = Row(p.a, t)[i];
+    Row(p.out, t)[i] = gate / (1.0f + expf(-gate)) * Row(p.b, t)[i];
+  }
+}
+
+__global__ void Concat(const __grid_constant__ BinaryParams p) {
+  const i64 t = blockIdx.x;
+  if (!IsLive(p.live, t)) return;
+  const int width = p.width + p.b_width;
+  for (int i = threadIdx.x; i < p.heads * width; i += blockDim.x) {
+    const int h = i / width, at = i % width;
+    Row(p.out, t, h)[at] = at < p.width ? Row(p.a, t, h)[at] : Row(p.b, t, h)[at - p.width];
+  }
+}
+
+__global__ void GatherRows(const __grid_constant__ GatherRowsParams p) {
+  const i64 r = blockIdx.x;
+  if (!IsLive(p.live, r)) return;
+  const i32 t = p.index[r];
+  const bool known = t >= 0 && t < p.rows;
+  for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
+    Row(p.out, r)[i] = known ? Row(p.x, t)[i] : 0.0f;
+  }
+}
+
+}  // namespace tandem::cuda
