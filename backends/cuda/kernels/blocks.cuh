@@ -49,7 +49,8 @@ __device__ inline float MXFP4Scale(u8 e) {
 
 template <int kType>
 __device__ float SmallBlockElement(const u8* block, int i) {
-  if constexpr (kType == kQ4_0) return ReadF16(block) * static_cast<float>(Nibble(block + 2, i) - 8);
+  if constexpr (kType == kQ4_0)
+    return ReadF16(block) * static_cast<float>(Nibble(block + 2, i) - 8);
   if constexpr (kType == kQ4_1) {
     return ReadF16(block) * static_cast<float>(Nibble(block + 4, i)) + ReadF16(block + 2);
   }
@@ -61,7 +62,8 @@ __device__ float SmallBlockElement(const u8* block, int i) {
     return ReadF16(block) * static_cast<float>(Nibble(block + 8, i) | Bit(block + 4, i) << 4) +
            ReadF16(block + 2);
   }
-  if constexpr (kType == kQ8_0) return ReadF16(block) * static_cast<float>(static_cast<i8>(block[2 + i]));
+  if constexpr (kType == kQ8_0)
+    return ReadF16(block) * static_cast<float>(static_cast<i8>(block[2 + i]));
   if constexpr (kType == kIQ4_NL) {
     return ReadF16(block) * static_cast<float>(kIQ4Values[Nibble(block + 2, i)]);
   }

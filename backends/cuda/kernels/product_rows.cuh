@@ -94,32 +94,76 @@ __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, 
                                          const LaneActivations<kType, kColumns>& x,
                                          LaneSums<kColumns>& sums) {
   constexpr TileForm f = kTileForm<kType>;
-  if constexpr (f.unit_tiles == 1) {
-#pragma unroll 4
-    for (int i = 0; i < count; ++i) {
-      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, table, x, sums);
+  if constexpr (f.unit_tiles > 1) {  // one unit
+#pragma unroll
+    for (int tile = 0; tile < f.unit_tiles; ++tile) {
+      AddTile<kType, kColumns>(stage, tile, first * f.unit_tiles + tile, lane, table, x, sums);
     }
   } else {
+    constexpr int kGroup = Min(4, kStageUnits<kType>);
+    int i = 0;
 #pragma unroll 1
-    for (int i = 0; i < count; ++i) {
+    for (; i + kGroup <= count; i += kGroup) {
 #pragma unroll
-      for (int tile = 0; tile < f.unit_tiles; ++tile) {
-        AddTile<kType, kColumns>(stage + i * f.unit_bytes, tile, (first + i) * f.unit_tiles + tile,
-                                 lane, table, x, sums);
+      for (int j = 0; j < kGroup; ++j) {
+        AddTile<kType, kColumns>(stage + (i + j) * f.unit_bytes, 0, first + i + j, lane, table, x,
+                                 sums);
       }
+    }
+#pragma unroll 1
+    for (; i < count; ++i) {
+      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, table, x, sums);
     }
   }
 }
 
-// Partial sums of a warp in shared memory, [column][16], see kPartialColumn.
+// The run of units that a warp fetches next, ahead of their use.
+template <WeightType kType>
+struct Feeder {
+  const u8* at = nullptr;
+  int left = 0;  // units
+
+  // next(*this) begins another run, if there is one.
+  template <class Ring, class Next>
+  __device__ __forceinline__ void Feed(Ring& ring, Next& next) {
+    if (left == 0) next(*this);
+    const int count = Min(kStageUnits<kType>, left), bytes = count * kTileForm<kType>.unit_bytes;
+    ring.Fetch(at, bytes);
+    at += bytes;
+    left -= count;
+  }
+};
+
+// A warp adds a run of units [begin, end) of a row.
+template <WeightType kType, int kColumns, class Ring, class Next>
+__device__ __forceinline__ void AddRun(int begin, int end, int lane, const SplitTable& table,
+                                       const LaneActivations<kType, kColumns>& x, Ring& ring,
+                                       Feeder<kType>& feeder, Next& next,
+                                       LaneSums<kColumns>& sums) {
+#pragma unroll 1
+  for (int unit = begin; unit < end; unit += kStageUnits<kType>) {
+    const u8* stage = ring.Wait();
+    AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, end - unit), lane, table, x,
+                              sums);
+    feeder.Feed(ring, next);
+  }
+}
+
+// Partial sums of a warp in shared memory: [16][column].
+template <int kColumns>
+inline constexpr int kPartialFloats = kTileRows* kColumns;
+
 template <int kColumns>
 __device__ __forceinline__ void StorePartial(const LaneSums<kColumns>& sums, float* to, int lane) {
   const int g = lane / 4, column = lane % 4 * 2;
+  if (column >= kColumns) return;
 #pragma unroll
-  for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
-    if (column + c < kColumns) {
-      to[(column + c) * kPartialColumn + g] = sums.v[0][c];
-      to[(column + c) * kPartialColumn + g + 8] = sums.v[1][c];
+  for (int row = 0; row < 2; ++row) {
+    float* at = to + (g + 8 * row) * kColumns + column;
+    if constexpr (kColumns == 1) {
+      *at = sums.v[row][0];
+    } else {
+      *reinterpret_cast<float2*>(at) = float2{sums.v[row][0], sums.v[row][1]};
     }
   }
 }
@@ -157,9 +201,8 @@ struct SharedActivations {
   }
 };
 
-// At least one: what is done to a row that is not in use does not matter.
 __device__ __forceinline__ int LiveRows(const i32* live_rows, int tokens) {
-  return live_rows == nullptr ? tokens : Max(1, Min(*live_rows, tokens));
+  return live_rows == nullptr ? tokens : Min(*live_rows, tokens);
 }
 
 __device__ __forceinline__ float4 LoadFloat4(const float* p) {
@@ -174,7 +217,7 @@ __device__ __forceinline__ float Silu(float x) {
 template <WeightType kType, class Load>
 __device__ __forceinline__ void QuantizeRows(const SharedActivations<kType>& to, int rows, int k,
                                              Load load) {
-  constexpr int kBatch = 4;
+  constexpr int kBatch = 2;
   const int quarters = k / 8, items = rows * quarters, t = threadIdx.x % 4;
   for (int base = 0; base < items; base += kBatch * kRowsThreads) {
     const int first = base + static_cast<int>(threadIdx.x);
@@ -202,33 +245,6 @@ __device__ __forceinline__ void QuantizeRows(const SharedActivations<kType>& to,
 
 // Linear layers
 
-// Fetches, ahead of their use, the units of a warp: [begin, end) of every `step`-th panel.
-template <WeightType kType>
-struct PanelCursor {
-  const u8* panel;  // of `units` units
-  i64 step_bytes;
-  int panels_left;
-  UnitRange range;
-  int next;
-
-  template <int kStages>
-  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
-    if (panels_left == 0) {
-      ring.FetchNothing();
-      return;
-    }
-    const int count = Min(kStageUnits<kType>, range.end - next);
-    ring.Fetch(panel + static_cast<i64>(next) * kTileForm<kType>.unit_bytes,
-               count * kTileForm<kType>.unit_bytes);
-    next += count;
-    if (next == range.end) {
-      next = range.begin;
-      panel += step_bytes;
-      --panels_left;
-    }
-  }
-};
-
 // Factors of the RMS norm of each row, into factors[rows]. `scratch`: kRowsWarps floats a row.
 __device__ __forceinline__ void NormFactors(const LinearRowsParams& p, const float* x, int rows,
                                             float* scratch, float* factors) {
@@ -253,25 +269,25 @@ __device__ __forceinline__ void NormFactors(const LinearRowsParams& p, const flo
 }
 
 template <WeightType kType, Prologue kPrologue>
-__device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int group, int rows,
+__device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int group,
                                                const SharedActivations<kType>& to, float* scratch) {
   const float* x = p.x + group * p.x_group;
   if constexpr (kPrologue == Prologue::kRmsNorm) {
     float* factors = scratch + kMaxRows * kRowsWarps;
-    NormFactors(p, x, rows, scratch, factors);
-    QuantizeRows<kType>(to, rows, p.k, [&](int row, int i) {
+    NormFactors(p, x, p.tokens, scratch, factors);
+    QuantizeRows<kType>(to, p.tokens, p.k, [&](int row, int i) {
       const float4 v = LoadFloat4(x + row * p.x_row + i), w = LoadFloat4(p.norm + i);
       const float f = factors[row];
       return float4{v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w};
     });
   } else if constexpr (kPrologue == Prologue::kSwiGlu) {
-    QuantizeRows<kType>(to, rows, p.k, [&](int row, int i) {
+    QuantizeRows<kType>(to, p.tokens, p.k, [&](int row, int i) {
       const float4 v = LoadFloat4(x + row * p.x_row + i);
       const float4 g = LoadFloat4(p.gate + row * p.gate_row + i);
       return float4{Silu(g.x) * v.x, Silu(g.y) * v.y, Silu(g.z) * v.z, Silu(g.w) * v.w};
     });
   } else {
-    QuantizeRows<kType>(to, rows, p.k,
+    QuantizeRows<kType>(to, p.tokens, p.k,
                         [&](int row, int i) { return LoadFloat4(x + row * p.x_row + i); });
   }
 }
@@ -281,12 +297,10 @@ template <int kColumns>
 __device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const float* partials,
                                             int panel, int group, int live, int thread,
                                             int threads) {
-  for (int i = thread; i < kTileRows * kColumns; i += threads) {
-    const int column = i / kTileRows, row = i % kTileRows, out = panel * kTileRows + row;
+  for (int i = thread; i < kPartialFloats<kColumns>; i += threads) {
+    const int column = i % kColumns, out = panel * kTileRows + i / kColumns;
     float sum = 0;
-    for (int part = 0; part < p.parts; ++part) {
-      sum += partials[(part * kColumns + column) * kPartialColumn + row];
-    }
+    for (int part = 0; part < p.parts; ++part) sum += partials[part * kPartialFloats<kColumns> + i];
     if (column >= live) continue;
     if (p.bias != nullptr) sum += p.bias[out];
     if (p.add != nullptr) sum += p.add[column * p.add_row + out];
@@ -294,62 +308,60 @@ __device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const flo
   }
 }
 
-// Floats: two sets of partial results, used in turn.
-template <int kColumns>
-inline constexpr int kPartialFloats = kRowsWarps* kColumns* kPartialColumn;
-
 // Grid: x: blocks among which the panels are dealt, y: groups. kRowsThreads threads.
 template <WeightType kType, int kColumns, int kStages, Prologue kPrologue>
-__global__ void __launch_bounds__(kRowsThreads, 1)
+__global__ void __launch_bounds__(kRowsThreads, 2)
     LinearRows(const __grid_constant__ LinearRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
+  LetNextKernelStart();
   const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
-                                       kColumns, p.k, 2 * kPartialFloats<kColumns>);
+                                       kColumns, p.k, 2 * kRowsWarps * kPartialFloats<kColumns>);
   const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
   const int teams = kRowsWarps / p.parts, team = warp / p.parts, part = warp % p.parts;
   const int units = p.k / kUnitElements<kType>, panels = p.rows / kTileRows;
   const UnitRange range = PartOfUnits(units, part, p.parts);
   const int first = blockIdx.x * teams + team, step = gridDim.x * teams;
-  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
 
-  WarpRing<kStages> ring(shared + at.ring + warp * kStages * kStageBytes<kType>,
-                         reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages,
-                         kStageBytes<kType>, lane);
-  const bool some = first < panels && range.begin < range.end;
-  PanelCursor<kType> cursor = {p.weight + group * p.weight_group + first * panel_bytes,
-                               step * panel_bytes, some ? (panels - first - 1) / step + 1 : 0,
-                               range, range.begin};
-  for (int i = 0; i < kStages; ++i) cursor.Fetch(ring);
+  using Ring = WarpRing<kStages, kStageBytes<kType>>;
+  Ring ring(shared + at.ring + warp * Ring::kBytes,
+            reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
+  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
+  const i64 step_bytes = step * panel_bytes;
+  const u8* from = p.weight + group * p.weight_group + first * panel_bytes +
+                   static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
+  int ahead = first;  // the next panel to fetch
+  auto next = [&](Feeder<kType>& feeder) {
+    if (ahead >= panels) return;
+    feeder.at = from;
+    feeder.left = range.end - range.begin;
+    from += step_bytes;
+    ahead += step;
+  };
+  Feeder<kType> feeder;
+  for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
-  LetNextKernelStart();
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info, ActivationRowBytes(p.k),
                                       ActivationInfoRowBytes(p.k, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
   const int live = LiveRows(p.live_rows, p.tokens);
-  QuantizeInputs<kType, kPrologue>(p, group, live, x, partials);
+  QuantizeInputs<kType, kPrologue>(p, group, x, partials);
   __syncthreads();
-  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
+  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);
 
   const SplitTable table = LoadSplitTable<kType>();
   int turn = 0;
   for (int panel = first; panel < panels; panel += step) {
     LaneSums<kColumns> sums;
-    for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
-      const u8* stage = ring.Wait();
-      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, table,
-                                mine, sums);
-      ring.Release();
-      cursor.Fetch(ring);
-    }
-    float* set = partials + turn * kPartialFloats<kColumns>;
-    StorePartial<kColumns>(sums, set + warp * kColumns * kPartialColumn, lane);
+    AddRun<kType, kColumns>(range.begin, range.end, lane, table, mine, ring, feeder, next, sums);
+    float* set = partials + turn * kRowsWarps * kPartialFloats<kColumns>;
+    StorePartial<kColumns>(sums, set + warp * kPartialFloats<kColumns>, lane);
     if (p.parts > 1) {
       NamedBarrierSync(1 + team, p.parts * kWarp);
     } else {
       __syncwarp();
     }
-    WriteLinear<kColumns>(p, set + team * p.parts * kColumns * kPartialColumn, panel, group, live,
+    WriteLinear<kColumns>(p, set + team * p.parts * kPartialFloats<kColumns>, panel, group, live,
                           part * kWarp + lane, p.parts * kWarp);
     turn ^= 1;
   }

@@ -7,7 +7,7 @@
 namespace tandem::cuda {
 
 inline constexpr i32 kRowsWarps = 16;         // of a block
-inline constexpr i32 kRowsStageBytes = 2304;  // at least a unit, at most this if it is larger
+inline constexpr i32 kRowsStageBytes = 2304;  // most of a stage, if a unit is not larger
 inline constexpr i32 kMaxRows = 8;
 
 // What is done to the activations before they are quantised.
@@ -70,15 +70,11 @@ constexpr TANDEM_HOST_DEVICE i32 StageUnits(i32 unit_bytes) {
   return unit_bytes >= kRowsStageBytes ? 1 : kRowsStageBytes / unit_bytes;
 }
 
-// Floats of a partial result of a warp: for each column its 16 rows, and a gap against bank
-// conflicts.
-inline constexpr i32 kPartialColumn = 20;
-
 // Offsets in the shared memory of a block.
 struct RowsShared {
   i32 ring, barriers, codes, info, partials, bytes;
 };
-// `stages`: of the ring of a warp, 2 or 4. `columns`: rows of activations of `k` elements;
+// `stages`: of the ring of a warp. `columns`: rows of activations of `k` elements;
 // `partials`: floats.
 constexpr TANDEM_HOST_DEVICE RowsShared MakeRowsShared(i32 unit_bytes, i32 info_bytes, i32 stages,
                                                        i32 columns, i32 k, i32 partials) {
