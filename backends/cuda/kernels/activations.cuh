@@ -11,8 +11,15 @@
 
 namespace tandem::cuda {
 
-// What is kept beside the codes. `kBias`: minus the offset of the weight's codes times the sum of
-// the block's codes; `kSum`: that sum times the scale; for each scale of a tile.
+// Integers that are added to these bits, those of 1.5 * 2^23, give the bits of the float that is as
+// much larger, up to 2^22 in magnitude. That makes floats of sums without a conversion.
+inline constexpr i32 kIntegerBits = 0x4B400000;
+__device__ __forceinline__ float IntegerToFloat(i32 bits) {
+  return BitsFloat(static_cast<u32>(bits)) - 12582912.0f;
+}
+
+// What is kept beside the codes. `kBias`: kIntegerBits minus the offset of the weight's codes times
+// the sum of the block's codes; `kSum`: that sum times the scale; for each scale of a tile.
 enum class InfoForm { kScale, kBias, kSum, kBias16, kSum16 };
 
 template <WeightType kType>
@@ -56,10 +63,10 @@ __device__ __forceinline__ InfoOf<kType> MakeInfo(float scale, i32 first, i32 se
   constexpr i32 kOffset = kTileForm<kType>.offset;
   InfoOf<kType> info;
   info.scale = scale;
-  if constexpr (form == InfoForm::kBias) info.bias[0] = -kOffset * (first + second);
+  if constexpr (form == InfoForm::kBias) info.bias[0] = kIntegerBits - kOffset * (first + second);
   if constexpr (form == InfoForm::kBias16) {
-    info.bias[0] = -kOffset * first;
-    info.bias[1] = -kOffset * second;
+    info.bias[0] = kIntegerBits - kOffset * first;
+    info.bias[1] = kIntegerBits - kOffset * second;
   }
   if constexpr (form == InfoForm::kSum) info.sum[0] = scale * static_cast<float>(first + second);
   if constexpr (form == InfoForm::kSum16) {
@@ -73,8 +80,8 @@ __device__ __forceinline__ InfoOf<kType> MakeInfo(float scale, i32 first, i32 se
 // as zeros, as the inverse would not be finite. What is not finite makes the scale so.
 __device__ __forceinline__ float BlockScale(float largest, float& inverse) {
   const bool zero = largest <= 1e-30f;
-  inverse = zero ? 0.0f : 127.0f / largest;
-  return zero ? 0.0f : largest / 127.0f;
+  inverse = zero ? 0.0f : __fdividef(127.0f, largest);
+  return zero ? 0.0f : largest * (1.0f / 127.0f);
 }
 
 __device__ __forceinline__ float Largest(const float4& v) {

@@ -20,6 +20,24 @@ struct ChosenExperts {
   i32 count;
 };
 
+// For one token. Each warp writes all of it, the same as the others, and needs not wait for them.
+// What it chose twice is computed twice.
+__device__ __forceinline__ void ListChosenByOne(const ExpertsRowsParams& p, ChosenExperts& list) {
+  const int lane = LaneIndex();
+  int id = -1;
+  if (lane < p.chosen) id = p.ids[lane];
+  const bool valid = id >= 0 && id < p.experts;
+  const u32 votes = __ballot_sync(kAllLanes, valid);
+  const int slot = __popc(votes & ((1u << lane) - 1));
+  if (valid) {
+    list.ids[slot] = id;
+    list.pair[slot][0] = static_cast<i16>(lane);
+  }
+  list.same[lane] = static_cast<i16>(valid ? lane : -1);
+  if (lane == 0) list.count = __popc(votes);
+  __syncwarp();
+}
+
 // By all threads of the block, at least kMaxPairs.
 __device__ __forceinline__ void ListChosen(const ExpertsRowsParams& p, int live,
                                            ChosenExperts& list) {
@@ -122,9 +140,8 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
     ExpertsInner(const __grid_constant__ ExpertsRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ ChosenExperts list;
-  const RowsShared at =
-      MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages, kColumns, p.width,
-                     2 * kRowsWarps * kPartialFloats<kColumns>);
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
+                                       kColumns, p.width, PanelPartials(kColumns));
   const int warp = WarpIndex(), lane = LaneIndex();
   using Ring = WarpRing<kStages, kStageBytes<kType>>;
   Ring ring(shared + at.ring + warp * Ring::kBytes,
@@ -132,10 +149,14 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   WaitForKernelsAhead();
   LetNextKernelStart();  // not before: it reads what the kernels ahead of this one write
   const int live = LiveRows(p.live_rows, p.tokens);
-  ListChosen(p, live, list);
+  if constexpr (kColumns == 1) {
+    ListChosenByOne(p, list);
+  } else {
+    ListChosen(p, live, list);
+  }
 
   const int units = p.width / kUnitElements<kType>, blocks = p.inner / kTileElements;
-  const UnitRange range = PartOfUnits(units, warp % 4, 4);
+  const UnitRange range = PartOfUnits(units, warp % 4, 2);
   const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
   const u8* matrix = (warp < 8 ? p.gate : p.up) + warp / 4 % 2 * panel_bytes +
                      static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
@@ -149,14 +170,15 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
     ahead.Advance(gridDim.x, blocks);
   };
   Feeder<kType> feeder;
+#pragma unroll 1
   for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info,
                                       ActivationRowBytes(p.width),
                                       ActivationInfoRowBytes(p.width, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
-  QuantizeRows<kType>(x, p.tokens, p.width,
-                      [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); });
+  QuantizeRows<kType, kLoadBatch<kColumns>>(
+      x, p.tokens, p.width, [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); });
   __syncthreads();
   const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);
 
@@ -182,14 +204,18 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
 template <WeightType kType>
 __device__ __forceinline__ void LoadHidden(const ExpertsRowsParams& p, int pairs,
                                            const SharedActivations<kType>& to) {
-  const int codes = p.inner / 16,
-            info = HiddenRowBytes(p.inner, sizeof(InfoOf<kType>)) / 16 - codes;
-  for (int i = threadIdx.x; i < pairs * (codes + info); i += kRowsThreads) {
-    const int pair = i / (codes + info), j = i % (codes + info);
-    const u8* from = HiddenCodes<kType>(p, pair) + j * 16;
-    u8* target = j < codes ? to.Codes(pair) + j * 16
-                           : reinterpret_cast<u8*>(to.Info(pair)) + (j - codes) * 16;
-    CopyAsync16(SharedAddress(target), from);
+  const int codes = p.inner / 16;
+  const int all = HiddenRowBytes(p.inner, sizeof(InfoOf<kType>)) / 16;
+  // Two warps for a pair, so that few pairs keep many busy.
+  for (int i = WarpIndex(); i < 2 * pairs; i += kRowsWarps) {
+    const int pair = i / 2;
+    const u8* from = HiddenCodes<kType>(p, pair);
+#pragma unroll 1
+    for (int j = LaneIndex() + i % 2 * kWarp; j < all; j += 2 * kWarp) {
+      u8* to_codes = to.Codes(pair) + j * 16;
+      u8* to_info = reinterpret_cast<u8*>(to.Info(pair)) + (j - codes) * 16;
+      CopyAsync16(SharedAddress(j < codes ? to_codes : to_info), from + j * 16);
+    }
   }
   CopyAsyncCommit();
   CopyAsyncWaitAll();
@@ -206,8 +232,8 @@ __device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const Cho
     const int pair = list.same[column * p.chosen + i];
     if (pair < 0) continue;
     float y = 0;
-    for (int part = 0; part < p.parts; ++part) {
-      y += partials[(pair * p.parts + part) * kTileRows + row];
+    for (int part = 0; part < 1 << p.parts_log2; ++part) {
+      y += partials[((pair << p.parts_log2) + part) * kTileRows + row];
     }
     sum += p.weights[column * p.weights_row + i] * y;
   }
@@ -223,7 +249,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   __shared__ ChosenExperts list;
   const int max_pairs = p.tokens * p.chosen;
   const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
-                                       max_pairs, p.inner, max_pairs * p.parts * kTileRows);
+                                       max_pairs, p.inner, OuterPartials(max_pairs, p.parts_log2));
   const int warp = WarpIndex(), lane = LaneIndex();
   using Ring = WarpRing<kStages, kStageBytes<kType>>;
   Ring ring(shared + at.ring + warp * Ring::kBytes,
@@ -232,10 +258,14 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   // The ids were written before the kernel ahead let this one start: only the hidden vectors are
   // waited for.
   const int live = LiveRows(p.live_rows, p.tokens);
-  ListChosen(p, live, list);
+  if constexpr (kColumns == 1) {
+    ListChosenByOne(p, list);
+  } else {
+    ListChosen(p, live, list);
+  }
 
   const int units = p.inner / kUnitElements<kType>, panels = p.width / kTileRows;
-  const int jobs = list.count * p.parts;
+  const int parts = 1 << p.parts_log2, jobs = list.count << p.parts_log2;
   const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
   int ahead_panel = blockIdx.x, ahead = warp;
   auto next = [&](Feeder<kType>& feeder) {
@@ -244,13 +274,15 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
       ahead_panel += gridDim.x;
     }
     if (ahead_panel >= panels || ahead >= jobs) return;
-    const UnitRange range = PartOfUnits(units, ahead % p.parts, p.parts);
-    feeder.at = p.down + list.ids[ahead / p.parts] * p.down_expert + ahead_panel * panel_bytes +
+    const UnitRange range = PartOfUnits(units, ahead & (parts - 1), p.parts_log2);
+    feeder.at = p.down + list.ids[ahead >> p.parts_log2] * p.down_expert +
+                ahead_panel * panel_bytes +
                 static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
     feeder.left = range.end - range.begin;
     ahead += kRowsWarps;
   };
   Feeder<kType> feeder;
+#pragma unroll 1
   for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
@@ -265,8 +297,8 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   const int g = lane / 4, t = lane % 4;
   for (int panel = blockIdx.x; panel < panels; panel += gridDim.x) {
     for (int job = warp; job < jobs; job += kRowsWarps) {
-      const int part = job % p.parts;
-      const i16(&pairs)[kMaxRows] = list.pair[job / p.parts];
+      const int part = job & (parts - 1);
+      const i16(&pairs)[kMaxRows] = list.pair[job >> p.parts_log2];
       // Columns are tokens; those that did not choose the expert compute with any pair.
       LaneActivations<kType, kColumns> mine;
       mine.codes = hidden.Codes(Max<int>(0, pairs[kColumns == 1 ? 0 : g])) + t * 8;
@@ -277,12 +309,12 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
         mine.info[c] = hidden.Info(Max(0, column_pair[c]));
       }
       LaneSums<kColumns> sums;
-      const UnitRange range = PartOfUnits(units, part, p.parts);
+      const UnitRange range = PartOfUnits(units, part, p.parts_log2);
       AddRun<kType, kColumns>(range.begin, range.end, lane, table, mine, ring, feeder, next, sums);
 #pragma unroll
       for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
         if (column_pair[c] < 0 || (kColumns == 1 && t != 0)) continue;
-        float* to = partials + (column_pair[c] * p.parts + part) * kTileRows;
+        float* to = partials + ((column_pair[c] << p.parts_log2) + part) * kTileRows;
         to[g] = sums.v[0][c];
         to[g + 8] = sums.v[1][c];
       }

@@ -64,7 +64,7 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
   for (int c = 0; c < kN; ++c) info[c] = x.info[c][block];
 #pragma unroll
   for (int half = 0; half < kTileScales<kType>; ++half) {
-    i32 d[4] = {};
+    i32 d[4] = {kIntegerBits, kIntegerBits, kIntegerBits, kIntegerBits};
     if constexpr (form == InfoForm::kBias || form == InfoForm::kBias16) {
       d[0] = d[2] = info[0].bias[half];
       d[1] = d[3] = info[kN - 1].bias[half];
@@ -80,10 +80,23 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
 #pragma unroll
       for (int c = 0; c < kN; ++c) {
         float& sum = sums.v[row][c];
-        sum += scales.scale[row][half] * info[c].scale * static_cast<float>(d[2 * row + c]);
+        sum += scales.scale[row][half] * info[c].scale * IntegerToFloat(d[2 * row + c]);
         if constexpr (kHasMin<kType>) sum += scales.min[row][half] * info[c].sum[half];
       }
     }
+  }
+}
+
+// Units of a tile each.
+template <WeightType kType, int kColumns, int kCount>
+__device__ __forceinline__ void AddTiles(const u8* units, int block, int lane,
+                                         const SplitTable& table,
+                                         const LaneActivations<kType, kColumns>& x,
+                                         LaneSums<kColumns>& sums) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    AddTile<kType, kColumns>(units + i * kTileForm<kType>.unit_bytes, 0, block + i, lane, table, x,
+                             sums);
   }
 }
 
@@ -100,19 +113,17 @@ __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, 
       AddTile<kType, kColumns>(stage, tile, first * f.unit_tiles + tile, lane, table, x, sums);
     }
   } else {
-    constexpr int kGroup = Min(4, kStageUnits<kType>);
     int i = 0;
 #pragma unroll 1
-    for (; i + kGroup <= count; i += kGroup) {
-#pragma unroll
-      for (int j = 0; j < kGroup; ++j) {
-        AddTile<kType, kColumns>(stage + (i + j) * f.unit_bytes, 0, first + i + j, lane, table, x,
-                                 sums);
-      }
+    for (; i + 4 <= count; i += 4) {
+      AddTiles<kType, kColumns, 4>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
     }
-#pragma unroll 1
-    for (; i < count; ++i) {
-      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, table, x, sums);
+    if (i + 2 <= count) {
+      AddTiles<kType, kColumns, 2>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+      i += 2;
+    }
+    if (i < count) {
+      AddTiles<kType, kColumns, 1>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
     }
   }
 }
@@ -172,8 +183,8 @@ __device__ __forceinline__ void StorePartial(const LaneSums<kColumns>& sums, flo
 struct UnitRange {
   int begin, end;
 };
-__device__ __forceinline__ UnitRange PartOfUnits(int units, int part, int parts) {
-  return {part * units / parts, (part + 1) * units / parts};
+__device__ __forceinline__ UnitRange PartOfUnits(int units, int part, int parts_log2) {
+  return {part * units >> parts_log2, (part + 1) * units >> parts_log2};
 }
 
 // Activations in shared memory.
@@ -209,39 +220,49 @@ __device__ __forceinline__ float4 LoadFloat4(const float* p) {
   return *reinterpret_cast<const float4*>(p);
 }
 __device__ __forceinline__ float Silu(float x) {
-  return x / (1.0f + Exp2(-1.4426950408889634f * x));
+  return __fdividef(x, 1.0f + Exp2(-1.4426950408889634f * x));
 }
 
 // Quantises `rows` rows of `k` elements with all threads of the block. load(row, i): elements
-// i..i+3.
-template <WeightType kType, class Load>
+// i..i+3. Each row has as many threads as it has groups of eight elements, rounded up to a power of
+// two. kBatch rows are loaded together, as a load takes long.
+template <WeightType kType, int kBatch, class Load>
 __device__ __forceinline__ void QuantizeRows(const SharedActivations<kType>& to, int rows, int k,
                                              Load load) {
-  constexpr int kBatch = 2;
-  const int quarters = k / 8, items = rows * quarters, t = threadIdx.x % 4;
-  for (int base = 0; base < items; base += kBatch * kRowsThreads) {
-    const int first = base + static_cast<int>(threadIdx.x);
-    float4 v[kBatch][2];
-    int row[kBatch], block[kBatch];
+  constexpr int kThreadsBits = 9;
+  static_assert(1 << kThreadsBits == kRowsThreads);
+  const int eighths = k / 8, bits = Min(kThreadsBits, 32 - __clz(eighths - 1));
+  const int mine = threadIdx.x & ((1 << bits) - 1), t = threadIdx.x % 4;
+  const int row_step = kRowsThreads >> bits, my_row = threadIdx.x >> bits;
+  const int warp_row = WarpIndex() * kWarp >> bits;
+#pragma unroll 1
+  for (int base = 0; base < eighths; base += 1 << bits) {
+    const int block = (base + mine) / 4;
+    const bool inside = base + mine < eighths;  // the same for the four lanes of a block
+#pragma unroll 1
+    for (int first = 0; first + warp_row < rows; first += kBatch * row_step) {
+      float4 v[kBatch][2];
 #pragma unroll
-    for (int j = 0; j < kBatch; ++j) {  // the loads together, as each takes long
-      const int i = first + j * kRowsThreads;
-      row[j] = i < items ? i / quarters : 0;
-      block[j] = (i < items ? i % quarters : 0) / 4;
+      for (int j = 0; j < kBatch; ++j) {
+        const int row = first + j * row_step + my_row;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        v[j][half] =
-            i < items ? load(row[j], block[j] * kTileElements + half * 16 + 4 * t) : float4{};
+        for (int half = 0; half < 2; ++half) {
+          v[j][half] = inside && row < rows ? load(row, block * kTileElements + half * 16 + 4 * t)
+                                            : float4{};
+        }
       }
-    }
 #pragma unroll
-    for (int j = 0; j < kBatch; ++j) {
-      if (base + j * kRowsThreads >= items) break;
-      QuantizeBlock<kType>(v[j][0], v[j][1], to.Codes(row[j]) + block[j] * kTileElements,
-                           to.Info(row[j]) + block[j], t, first + j * kRowsThreads < items);
+      for (int j = 0; j < kBatch; ++j) {
+        const int row = first + j * row_step + my_row;
+        if (first + j * row_step + warp_row >= rows) break;
+        QuantizeBlock<kType>(v[j][0], v[j][1], to.Codes(row) + block * kTileElements,
+                             to.Info(row) + block, t, inside && row < rows);
+      }
     }
   }
 }
+template <int kColumns>
+inline constexpr int kLoadBatch = kColumns == 1 ? 1 : 2;
 
 // Linear layers
 
@@ -268,27 +289,27 @@ __device__ __forceinline__ void NormFactors(const LinearRowsParams& p, const flo
   __syncthreads();
 }
 
-template <WeightType kType, Prologue kPrologue>
+template <WeightType kType, int kColumns, Prologue kPrologue>
 __device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int group,
                                                const SharedActivations<kType>& to, float* scratch) {
   const float* x = p.x + group * p.x_group;
   if constexpr (kPrologue == Prologue::kRmsNorm) {
     float* factors = scratch + kMaxRows * kRowsWarps;
     NormFactors(p, x, p.tokens, scratch, factors);
-    QuantizeRows<kType>(to, p.tokens, p.k, [&](int row, int i) {
+    QuantizeRows<kType, kLoadBatch<kColumns>>(to, p.tokens, p.k, [&](int row, int i) {
       const float4 v = LoadFloat4(x + row * p.x_row + i), w = LoadFloat4(p.norm + i);
       const float f = factors[row];
       return float4{v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w};
     });
   } else if constexpr (kPrologue == Prologue::kSwiGlu) {
-    QuantizeRows<kType>(to, p.tokens, p.k, [&](int row, int i) {
+    QuantizeRows<kType, kLoadBatch<kColumns>>(to, p.tokens, p.k, [&](int row, int i) {
       const float4 v = LoadFloat4(x + row * p.x_row + i);
       const float4 g = LoadFloat4(p.gate + row * p.gate_row + i);
       return float4{Silu(g.x) * v.x, Silu(g.y) * v.y, Silu(g.z) * v.z, Silu(g.w) * v.w};
     });
   } else {
-    QuantizeRows<kType>(to, p.tokens, p.k,
-                        [&](int row, int i) { return LoadFloat4(x + row * p.x_row + i); });
+    QuantizeRows<kType, kLoadBatch<kColumns>>(
+        to, p.tokens, p.k, [&](int row, int i) { return LoadFloat4(x + row * p.x_row + i); });
   }
 }
 
@@ -300,7 +321,10 @@ __device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const flo
   for (int i = thread; i < kPartialFloats<kColumns>; i += threads) {
     const int column = i % kColumns, out = panel * kTileRows + i / kColumns;
     float sum = 0;
-    for (int part = 0; part < p.parts; ++part) sum += partials[part * kPartialFloats<kColumns> + i];
+#pragma unroll 4
+    for (int part = 0; part < 1 << p.parts_log2; ++part) {
+      sum += partials[part * kPartialFloats<kColumns> + i];
+    }
     if (column >= live) continue;
     if (p.bias != nullptr) sum += p.bias[out];
     if (p.add != nullptr) sum += p.add[column * p.add_row + out];
@@ -315,11 +339,12 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   extern __shared__ __align__(128) u8 shared[];
   LetNextKernelStart();
   const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
-                                       kColumns, p.k, 2 * kRowsWarps * kPartialFloats<kColumns>);
+                                       kColumns, p.k, PanelPartials(kColumns));
   const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
-  const int teams = kRowsWarps / p.parts, team = warp / p.parts, part = warp % p.parts;
+  const int parts = 1 << p.parts_log2, teams = kRowsWarps >> p.parts_log2;
+  const int team = warp >> p.parts_log2, part = warp & (parts - 1);
   const int units = p.k / kUnitElements<kType>, panels = p.rows / kTileRows;
-  const UnitRange range = PartOfUnits(units, part, p.parts);
+  const UnitRange range = PartOfUnits(units, part, p.parts_log2);
   const int first = blockIdx.x * teams + team, step = gridDim.x * teams;
 
   using Ring = WarpRing<kStages, kStageBytes<kType>>;
@@ -338,6 +363,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
     ahead += step;
   };
   Feeder<kType> feeder;
+#pragma unroll 1
   for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
@@ -345,7 +371,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
                                       ActivationInfoRowBytes(p.k, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
   const int live = LiveRows(p.live_rows, p.tokens);
-  QuantizeInputs<kType, kPrologue>(p, group, x, partials);
+  QuantizeInputs<kType, kColumns, kPrologue>(p, group, x, partials);
   __syncthreads();
   const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);
 
@@ -356,13 +382,13 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
     AddRun<kType, kColumns>(range.begin, range.end, lane, table, mine, ring, feeder, next, sums);
     float* set = partials + turn * kRowsWarps * kPartialFloats<kColumns>;
     StorePartial<kColumns>(sums, set + warp * kPartialFloats<kColumns>, lane);
-    if (p.parts > 1) {
-      NamedBarrierSync(1 + team, p.parts * kWarp);
+    if (parts > 1) {
+      NamedBarrierSync(1 + team, parts * kWarp);
     } else {
       __syncwarp();
     }
-    WriteLinear<kColumns>(p, set + team * p.parts * kPartialFloats<kColumns>, panel, group, live,
-                          part * kWarp + lane, p.parts * kWarp);
+    WriteLinear<kColumns>(p, set + team * parts * kPartialFloats<kColumns>, panel, group, live,
+                          part * kWarp + lane, parts * kWarp);
     turn ^= 1;
   }
 }

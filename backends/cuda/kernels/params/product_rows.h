@@ -28,7 +28,7 @@ struct LinearRowsParams {
   i64 add_row;
   i64 out_row, out_group;
   i32 rows, k, tokens;
-  i32 parts;  // warps that share a panel: a power of 2
+  i32 parts_log2;  // of the warps that share a panel
   float eps;
 };
 
@@ -48,7 +48,7 @@ struct ExpertsRowsParams {
   i64 gate_expert, up_expert, down_expert;  // bytes from one expert to the next
   i64 x_row, ids_row, weights_row, add_row, out_row;
   i32 tokens, chosen, experts, width, inner;
-  i32 parts;  // into which the down product of an expert is divided
+  i32 parts_log2;  // of the parts of a product of an expert and a panel
 };
 
 // Form of what is kept beside the codes of 32 activations: their scale, and for weights with
@@ -68,6 +68,15 @@ constexpr TANDEM_HOST_DEVICE i32 HiddenRowBytes(i32 k, i32 info_bytes) {
 
 constexpr TANDEM_HOST_DEVICE i32 StageUnits(i32 unit_bytes) {
   return unit_bytes >= kRowsStageBytes ? 1 : kRowsStageBytes / unit_bytes;
+}
+
+// Floats of partial results: those of all warps, in two sets that are used in turn.
+constexpr TANDEM_HOST_DEVICE i32 PanelPartials(i32 columns) {
+  return 2 * kRowsWarps * 16 * columns;
+}
+// Those of all parts of all pairs.
+constexpr TANDEM_HOST_DEVICE i32 OuterPartials(i32 pairs, i32 parts_log2) {
+  return (pairs << parts_log2) * 16;
 }
 
 // Offsets in the shared memory of a block.
