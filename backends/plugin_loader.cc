@@ -40,6 +40,9 @@ class PluginDevice final : public Device {
   WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const override {
     return device_->PreferredLayout(args, weight);
   }
+  absl::Status Arrange(Stream& stream, const void* from, const TensorView& to) override {
+    return device_->Arrange(stream, from, to);
+  }
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
     return device_->Prepare(std::move(program));
   }

@@ -56,9 +56,22 @@ absl::Status Executor::RunSteps(const Plan& plan) {
     for (const Plan::BoundTransfer& transfer : step.transfers) {
       TANDEM_RETURN_IF_ERROR(Copy(transfer));
     }
-    TANDEM_RETURN_IF_ERROR(step.executable->Run(*streams_[static_cast<size_t>(step.device)]));
+    TANDEM_RETURN_IF_ERROR(RunStep(step));
   }
   return absl::OkStatus();
+}
+
+absl::Status Executor::RunStep(const Plan::Step& step) {
+  Stream& stream = *streams_[static_cast<size_t>(step.device)];
+  if (timing_) {
+    auto times = step.executable->RunTimed(stream);
+    if (!absl::IsUnimplemented(times.status())) {
+      TANDEM_RETURN_IF_ERROR(times.status());
+      times_.insert(times_.end(), times->begin(), times->end());
+      return absl::OkStatus();
+    }
+  }
+  return step.executable->Run(stream);
 }
 
 absl::Status Executor::Run(const Plan& plan) {

@@ -106,6 +106,9 @@ absl::StatusOr<Work> Engine::WorkOfStep(const StepLoad& load) const {
   return runner_->WorkOfStep(load);
 }
 
+void Engine::SetTiming(bool on) { runner_->SetTiming(on); }
+std::vector<KernelTime> Engine::KernelTimes() const { return runner_->KernelTimes(); }
+
 std::string Engine::DescribePlan(int64_t tokens) const { return runner_->DescribePlan(tokens); }
 
 }  // namespace tandem

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "backends/device/program.h"
+#include "backends/device/device.h"
 #include "runtime/model.h"
 #include "runtime/session.h"
 
@@ -95,6 +95,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // (backends/device/program.h) over the calls of a plan for just this step, in the form of latent
   // attention that would run. Errors: InvalidArgument for a step that the engine cannot run.
   absl::StatusOr<Work> WorkOfStep(const StepLoad& load) const;
+  // From now on steps run kernel by kernel, on devices that can time them, and their times are kept;
+  // or no longer. Not while a step runs.
+  void SetTiming(bool on);
+  std::vector<KernelTime> KernelTimes() const;
   // The plan for steps of up to `tokens` tokens as text: nodes, devices, segments, offsets.
   std::string DescribePlan(int64_t tokens) const;
 

@@ -139,9 +139,15 @@ absl::Status StepRunner::MakePlans() {
         latent && (options_.latent_form == LatentForm::kExpanded ||
                    (options_.latent_form == LatentForm::kAuto && tokens > 1));
     if (want_expanded) {
-      TANDEM_ASSIGN_OR_RETURN(bucket.expanded, MakePlan(bucket.shape, true));
+      auto plan = MakePlan(bucket.shape, true);
+      if (plan.ok()) bucket.expanded = *std::move(plan);
+      // A device that cannot expand latents runs the other form alone, unless this one is asked for.
+      const bool optional = options_.latent_form == LatentForm::kAuto;
+      if (!optional || !absl::IsUnimplemented(plan.status())) {
+        TANDEM_RETURN_IF_ERROR(plan.status());
+      }
     }
-    if (!want_expanded || options_.latent_form == LatentForm::kAuto) {
+    if (bucket.expanded == nullptr || options_.latent_form == LatentForm::kAuto) {
       TANDEM_ASSIGN_OR_RETURN(bucket.absorbed, MakePlan(bucket.shape, false));
     }
     if (bucket.expanded != nullptr && bucket.absorbed != nullptr) {
@@ -291,6 +297,11 @@ absl::Status StepRunner::LoadWeight(const Key& key) {
     if (copy == nullptr) layout_of_[key] = weight.layout;
     return absl::OkStatus();
   }
+  if (weight.layout == WeightLayout::kRows && layout_of_.at(key) != WeightLayout::kRows &&
+      !device.info().host_memory) {
+    const absl::Status arranged = LoadOnDevice(key, weight);
+    if (!absl::IsUnimplemented(arranged)) return arranged;
+  }
   auto buffer = device.Allocate(weight.bytes());
   if (!buffer.ok()) return Annotate(buffer.status(), key.second);
   TANDEM_ASSIGN_OR_RETURN(auto stream, device.CreateStream());
@@ -302,6 +313,34 @@ absl::Status StepRunner::LoadWeight(const Key& key) {
   TANDEM_RETURN_IF_ERROR(stream->Synchronize());
   address_of_[key] = (*buffer)->data();
   buffers_.push_back(*std::move(buffer));
+  return absl::OkStatus();
+}
+
+// Copies a piece of the rows at a time and has the device arrange it.
+absl::Status StepRunner::LoadOnDevice(const Key& key, const Weight& weight) {
+  Device& device = *devices_[static_cast<size_t>(key.first)];
+  const int64_t width = weight.shape.back();
+  const int64_t panel = kPanelRows * RowBytes(weight.dtype, width);
+  const int64_t step = std::max<int64_t>(kStagingBytes / panel, 1) * panel;
+  TANDEM_ASSIGN_OR_RETURN(auto buffer, device.Allocate(weight.bytes()));
+  TANDEM_ASSIGN_OR_RETURN(const auto staging, device.Allocate(std::min(step, weight.bytes())));
+  TANDEM_ASSIGN_OR_RETURN(const auto stream, device.CreateStream());
+  auto* to = static_cast<std::byte*>(buffer->data());
+  for (auto part : weight.parts) {
+    while (!part.empty()) {
+      const auto piece = part.first(std::min(static_cast<size_t>(step), part.size()));
+      const auto bytes = static_cast<int64_t>(piece.size());
+      TANDEM_RETURN_IF_ERROR(stream->CopyIn(staging->data(), piece.data(), bytes));
+      TensorView view = MakeView(to, weight.dtype, {bytes / panel * kPanelRows, width});
+      view.layout = layout_of_.at(key);
+      TANDEM_RETURN_IF_ERROR(device.Arrange(*stream, staging->data(), view));
+      part = part.subspan(piece.size());
+      to += bytes;
+    }
+  }
+  TANDEM_RETURN_IF_ERROR(stream->Synchronize());
+  address_of_[key] = buffer->data();
+  buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
 }
 

@@ -42,6 +42,8 @@ class StepRunner {
   int64_t pages() const { return pages_; }
   std::vector<MemoryUse> memory() const;
   absl::StatusOr<Work> WorkOfStep(const StepLoad& load) const;
+  void SetTiming(bool on) { executor_->set_timing(on); }
+  std::vector<KernelTime> KernelTimes() const { return executor_->times(); }
   std::string DescribePlan(int64_t tokens) const;
 
  private:
@@ -71,6 +73,7 @@ class StepRunner {
   absl::Status CopyMappedWeights();
   absl::Status LoadWeights();
   absl::Status LoadWeight(const Key& key);
+  absl::Status LoadOnDevice(const Key& key, const Weight& weight);
   absl::Status BindPlans();
   std::vector<Plan*> AllPlans() const;
   const Bucket& BucketFor(int64_t tokens) const;

@@ -78,6 +78,15 @@ class CpuDevice final : public Device {
 
   absl::Status Supports(const KernelArgs& args) const override {
     TANDEM_RETURN_IF_ERROR(CheckArgs(args));
+    const auto* linear = std::get_if<LinearArgs>(&args);
+    const bool rows_alone = linear != nullptr && linear->transposed;
+    for (const TensorView& view : Reads(args)) {
+      if (view.layout == WeightLayout::kTiles ||
+          (view.layout == WeightLayout::kInterleaved && rows_alone)) {
+        return absl::UnimplementedError(absl::StrCat("cpu does not read weights of layout ",
+                                                     Text(LayoutName(view.layout)), " here"));
+      }
+    }
     return std::visit([](const auto& a) { return CheckLimits(a); }, args);
   }
 

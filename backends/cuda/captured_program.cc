@@ -8,10 +8,46 @@
 namespace tandem::cuda {
 namespace {
 
+// Runs launches by themselves, between two events.
+class KernelTimer {
+ public:
+  KernelTimer(const Context& context, CUstream stream)
+      : context_(context), driver_(context.driver()), stream_(stream) {}
+  ~KernelTimer() {
+    for (CUevent event : {begin_, end_}) {
+      if (event != nullptr) driver_.EventDestroy(event);
+    }
+  }
+  KernelTimer(const KernelTimer&) = delete;
+  KernelTimer& operator=(const KernelTimer&) = delete;
+
+  absl::Status Create() {
+    TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventCreate(&begin_, 0), "creating an event"));
+    return driver_.Check(driver_.EventCreate(&end_, 0), "creating an event");
+  }
+  absl::StatusOr<double> Time(const Launch& launch) {
+    TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventRecord(begin_, stream_), launch.label));
+    TANDEM_RETURN_IF_ERROR(context_.Start(launch, stream_));
+    TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventRecord(end_, stream_), launch.label));
+    TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventSynchronize(end_), launch.label));
+    float milliseconds = 0;
+    TANDEM_RETURN_IF_ERROR(driver_.Check(
+        driver_.EventElapsedTime(&milliseconds, begin_, end_), launch.label));
+    return milliseconds * 1e-3;
+  }
+
+ private:
+  const Context& context_;
+  const Driver& driver_;
+  CUstream stream_;
+  CUevent begin_ = nullptr, end_ = nullptr;
+};
+
 class CapturedProgram final : public Executable {
  public:
-  CapturedProgram(std::shared_ptr<Context> context, CUgraphExec graph)
-      : context_(std::move(context)), graph_(graph) {}
+  CapturedProgram(std::shared_ptr<Context> context, CUgraphExec graph,
+                  std::vector<Launch> launches)
+      : context_(std::move(context)), graph_(graph), launches_(std::move(launches)) {}
   ~CapturedProgram() override {
     const ContextScope scope(context_->driver(), context_->handle());
     context_->driver().GraphExecDestroy(graph_);
@@ -23,62 +59,65 @@ class CapturedProgram final : public Executable {
                                     "starting a step on the GPU");
   }
 
+  absl::StatusOr<std::vector<KernelTime>> RunTimed(Stream& stream) override {
+    const ContextScope scope(context_->driver(), context_->handle());
+    TANDEM_RETURN_IF_ERROR(scope.status());
+    KernelTimer timer(*context_, HandleOf(stream));
+    TANDEM_RETURN_IF_ERROR(timer.Create());
+    std::vector<KernelTime> times;
+    for (const Launch& launch : launches_) {
+      TANDEM_ASSIGN_OR_RETURN(const double seconds, timer.Time(launch));
+      times.push_back({launch.label, launch.kernel.name, seconds, launch.work});
+    }
+    return times;
+  }
+
  private:
   std::shared_ptr<Context> context_;
   CUgraphExec graph_;
+  std::vector<Launch> launches_;
 };
 
-// A graph under construction.
-class GraphBuilder {
+// Records what is launched on a stream of its own, which runs nothing.
+class Recorder {
  public:
-  explicit GraphBuilder(const Context& context) : context_(context) {}
-  ~GraphBuilder() {
-    if (graph_ != nullptr) context_.driver().GraphDestroy(graph_);
+  explicit Recorder(const Context& context) : driver_(context.driver()) {}
+  ~Recorder() {
+    if (recording_) End();
+    if (graph_ != nullptr) driver_.GraphDestroy(graph_);
+    if (stream_ != nullptr) driver_.StreamDestroy(stream_);
   }
-  GraphBuilder(const GraphBuilder&) = delete;
-  GraphBuilder& operator=(const GraphBuilder&) = delete;
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
 
-  absl::Status Create() {
-    return context_.driver().Check(context_.driver().GraphCreate(&graph_, 0), "creating a graph");
+  absl::Status Begin() {
+    TANDEM_RETURN_IF_ERROR(driver_.Check(
+        driver_.StreamCreate(&stream_, CU_STREAM_NON_BLOCKING), "creating a stream"));
+    TANDEM_RETURN_IF_ERROR(driver_.Check(
+        driver_.StreamBeginCapture(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+        "recording a graph"));
+    recording_ = true;
+    return absl::OkStatus();
   }
+  CUstream stream() const { return stream_; }
 
-  absl::Status Add(Launch& launch) {
-    TANDEM_ASSIGN_OR_RETURN(CUfunction function, context_.Find(launch.kernel));
-    void* parameter = launch.params.data();
-    const CUDA_KERNEL_NODE_PARAMS node = {.func = function,
-                                          .gridDimX = launch.grid.x,
-                                          .gridDimY = launch.grid.y,
-                                          .gridDimZ = launch.grid.z,
-                                          .blockDimX = launch.block.x,
-                                          .blockDimY = launch.block.y,
-                                          .blockDimZ = launch.block.z,
-                                          .sharedMemBytes = launch.shared_bytes,
-                                          .kernelParams = &parameter};
-    const CUgraphNode before = last_;
-    const Driver& d = context_.driver();
-    TANDEM_RETURN_IF_ERROR(
-        d.Check(d.GraphAddKernelNode(&last_, graph_, before == nullptr ? nullptr : &before,
-                                     before == nullptr ? 0 : 1, &node),
-                launch.label));
-    if (launch.cluster == 1) return absl::OkStatus();
-    CUlaunchAttributeValue value = {};
-    value.clusterDim = {launch.cluster, 1, 1};
-    return d.Check(
-        d.GraphKernelNodeSetAttribute(last_, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, &value),
-        launch.label);
-  }
-
-  absl::StatusOr<CUgraphExec> Instantiate() {
+  absl::StatusOr<CUgraphExec> Finish() {
+    TANDEM_RETURN_IF_ERROR(driver_.Check(End(), "recording a graph"));
     CUgraphExec executable = nullptr;
-    TANDEM_RETURN_IF_ERROR(context_.driver().Check(
-        context_.driver().GraphInstantiate(&executable, graph_, 0), "making a graph ready"));
+    TANDEM_RETURN_IF_ERROR(
+        driver_.Check(driver_.GraphInstantiate(&executable, graph_, 0), "making a graph ready"));
     return executable;
   }
 
  private:
-  const Context& context_;
+  CUresult End() {
+    recording_ = false;
+    return driver_.StreamEndCapture(stream_, &graph_);
+  }
+  const Driver& driver_;
+  CUstream stream_ = nullptr;
   CUgraph graph_ = nullptr;
-  CUgraphNode last_ = nullptr;
+  bool recording_ = false;
 };
 
 }  // namespace
@@ -87,11 +126,13 @@ absl::StatusOr<std::unique_ptr<Executable>> CaptureProgram(std::shared_ptr<Conte
                                                            std::vector<Launch> launches) {
   const ContextScope scope(context->driver(), context->handle());
   TANDEM_RETURN_IF_ERROR(scope.status());
-  GraphBuilder builder(*context);
-  TANDEM_RETURN_IF_ERROR(builder.Create());
-  for (Launch& launch : launches) TANDEM_RETURN_IF_ERROR(builder.Add(launch));
-  TANDEM_ASSIGN_OR_RETURN(CUgraphExec graph, builder.Instantiate());
-  return std::make_unique<CapturedProgram>(std::move(context), graph);
+  Recorder recorder(*context);
+  TANDEM_RETURN_IF_ERROR(recorder.Begin());
+  for (const Launch& launch : launches) {
+    TANDEM_RETURN_IF_ERROR(context->Start(launch, recorder.stream()));
+  }
+  TANDEM_ASSIGN_OR_RETURN(CUgraphExec graph, recorder.Finish());
+  return std::make_unique<CapturedProgram>(std::move(context), graph, std::move(launches));
 }
 
 }  // namespace tandem::cuda

@@ -108,4 +108,31 @@ absl::StatusOr<CUfunction> Context::Find(const KernelSpec& kernel) const {
   return absl::InternalError(absl::StrCat("kernel ", kernel.name, " was not loaded"));
 }
 
+absl::Status Context::Start(const Launch& launch, CUstream stream) const {
+  TANDEM_ASSIGN_OR_RETURN(CUfunction function, Find(launch.kernel));
+  std::array<CUlaunchAttribute, 2> attributes = {};
+  unsigned count = 0;
+  if (launch.cluster > 1) {
+    attributes[count].id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    attributes[count++].value.clusterDim = {launch.cluster, 1, 1};
+  }
+  if (launch.waits_itself && target_.arch >= 90) {
+    attributes[count].id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attributes[count++].value.programmaticStreamSerializationAllowed = 1;
+  }
+  const CUlaunchConfig config = {.gridDimX = launch.grid.x,
+                                 .gridDimY = launch.grid.y,
+                                 .gridDimZ = launch.grid.z,
+                                 .blockDimX = launch.block.x,
+                                 .blockDimY = launch.block.y,
+                                 .blockDimZ = launch.block.z,
+                                 .sharedMemBytes = launch.shared_bytes,
+                                 .hStream = stream,
+                                 .attrs = attributes.data(),
+                                 .numAttrs = count};
+  void* parameter = const_cast<std::byte*>(launch.params.data());
+  return driver_->Check(driver_->LaunchKernelEx(&config, function, &parameter, nullptr),
+                        absl::StrCat(launch.label, " (", launch.kernel.name, ")"));
+}
+
 }  // namespace tandem::cuda

@@ -30,6 +30,9 @@ class Context {
   // be current.
   absl::StatusOr<CUfunction> Find(const KernelSpec& kernel) const;
 
+  // Queues a launch of a loaded kernel. The context must be current.
+  absl::Status Start(const Launch& launch, CUstream stream) const;
+
   const Driver& driver() const { return *driver_; }
   CUcontext handle() const { return handle_; }
   const Target& target() const { return target_; }

@@ -110,6 +110,8 @@ absl::Status Driver::Resolve() {
   resolver.Get("cuStreamCreate", StreamCreate);
   resolver.Get("cuStreamDestroy", StreamDestroy);
   resolver.Get("cuStreamSynchronize", StreamSynchronize);
+  resolver.Get("cuStreamBeginCapture", StreamBeginCapture);
+  resolver.Get("cuStreamEndCapture", StreamEndCapture);
   resolver.Get("cuStreamWaitEvent", StreamWaitEvent);
   resolver.Get("cuEventCreate", EventCreate);
   resolver.Get("cuEventDestroy", EventDestroy);
@@ -121,13 +123,9 @@ absl::Status Driver::Resolve() {
   resolver.Get("cuModuleGetFunction", ModuleGetFunction);
   resolver.Get("cuFuncSetAttribute", FuncSetAttribute);
   resolver.Get("cuLaunchKernelEx", LaunchKernelEx);
-  resolver.Get("cuGraphCreate", GraphCreate);
   resolver.Get("cuGraphDestroy", GraphDestroy);
-  resolver.Get("cuGraphAddKernelNode", GraphAddKernelNode);
-  resolver.Get("cuGraphKernelNodeSetAttribute", GraphKernelNodeSetAttribute);
   resolver.Get("cuGraphInstantiateWithFlags", GraphInstantiate);
   resolver.Get("cuGraphExecDestroy", GraphExecDestroy);
-  resolver.Get("cuGraphUpload", GraphUpload);
   resolver.Get("cuGraphLaunch", GraphLaunch);
   resolver.Get("cuTensorMapEncodeTiled", TensorMapEncodeTiled);
   if (resolver.missing().empty()) return absl::OkStatus();

@@ -38,6 +38,8 @@ struct DriverFunctions {
   decltype(&cuStreamCreate) StreamCreate = nullptr;
   decltype(&cuStreamDestroy) StreamDestroy = nullptr;
   decltype(&cuStreamSynchronize) StreamSynchronize = nullptr;
+  decltype(&cuStreamBeginCapture) StreamBeginCapture = nullptr;
+  decltype(&cuStreamEndCapture) StreamEndCapture = nullptr;
   decltype(&cuStreamWaitEvent) StreamWaitEvent = nullptr;
   decltype(&cuEventCreate) EventCreate = nullptr;
   decltype(&cuEventDestroy) EventDestroy = nullptr;
@@ -49,13 +51,9 @@ struct DriverFunctions {
   decltype(&cuModuleGetFunction) ModuleGetFunction = nullptr;
   decltype(&cuFuncSetAttribute) FuncSetAttribute = nullptr;
   decltype(&cuLaunchKernelEx) LaunchKernelEx = nullptr;
-  decltype(&cuGraphCreate) GraphCreate = nullptr;
   decltype(&cuGraphDestroy) GraphDestroy = nullptr;
-  decltype(&cuGraphAddKernelNode) GraphAddKernelNode = nullptr;
-  decltype(&cuGraphKernelNodeSetAttribute) GraphKernelNodeSetAttribute = nullptr;
   decltype(&cuGraphInstantiateWithFlags) GraphInstantiate = nullptr;
   decltype(&cuGraphExecDestroy) GraphExecDestroy = nullptr;
-  decltype(&cuGraphUpload) GraphUpload = nullptr;
   decltype(&cuGraphLaunch) GraphLaunch = nullptr;
   decltype(&cuTensorMapEncodeTiled) TensorMapEncodeTiled = nullptr;  // null before CUDA 12
 };

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "backends/device/program.h"
+
 namespace tandem::cuda {
 
 // One instance of a kernel template: the device source it is in and its name as C++ has it,
@@ -29,8 +31,12 @@ struct Launch {
   Dim3 grid, block;
   unsigned shared_bytes = 0;  // dynamic shared memory
   unsigned cluster = 1;       // blocks in a cluster, along x
+  // The kernel may start before the one ahead of it has ended: it waits before it touches what others
+  // write (ptx/launch.cuh).
+  bool waits_itself = false;
   std::vector<std::byte> params;
-  std::string label;  // for messages and profiles
+  std::string label;  // for messages and profiles: the name of the call
+  Work work;          // of the call, in its first launch
 };
 
 template <class Params>

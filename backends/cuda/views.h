@@ -1,6 +1,7 @@
 // Tensor views as kernels take them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "backends/cuda/kernels/params/rowwise.h"
@@ -20,7 +21,16 @@ inline int HeadsOf(const TensorView& view) {
   return view.shape.rank == 3 ? static_cast<int>(view.dim(1)) : 1;
 }
 
+// Whether all rows begin at multiples of 16 bytes.
+inline bool Aligned16(const TensorView& view) {
+  bool aligned = reinterpret_cast<uintptr_t>(view.data) % 16 == 0;
+  for (int i = 0; i + 1 < view.shape.rank; ++i) aligned = aligned && view.strides[i] % 16 == 0;
+  return aligned;
+}
+
 // A type as a template argument of a kernel.
-inline std::string TypeArg(DType type) { return std::to_string(static_cast<unsigned>(type)); }
+inline std::string TypeArg(DType type) {
+  return "tandem::cuda::WeightType(" + std::to_string(static_cast<unsigned>(type)) + ")";
+}
 
 }  // namespace tandem::cuda

@@ -222,7 +222,7 @@ absl::Status Check(const LinearArgs& a) {
   Size& columns = a.transposed ? out : in;
   std::vector<Size*> w = {&rows, &columns};
   if (a.x.shape.rank == 3) w.insert(w.begin(), &g);
-  TANDEM_RETURN_IF_ERROR(CheckTensor({"w", a.w, Types::kWeight, Use::kRead, !a.transposed}, w));
+  TANDEM_RETURN_IF_ERROR(CheckTensor({"w", a.w, Types::kWeight, Use::kRead, true}, w));
   if (a.bias.present()) {
     if (a.x.shape.rank == 3) return Invalid("bias is given with groups");
     TANDEM_RETURN_IF_ERROR(CheckTensor({"bias", a.bias, Types::kF32}, {&out}));

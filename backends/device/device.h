@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -42,6 +43,14 @@ class Stream {
   virtual absl::Status Synchronize() = 0;
 };
 
+// A kernel of a run that was timed.
+struct KernelTime {
+  std::string call;    // name of the call that it is a part of
+  std::string kernel;  // as the device calls it
+  double seconds = 0;
+  Work work;  // of the call, keys of attention not counted; zero for all but the first of its kernels
+};
+
 // A program made ready to run. It keeps no state between runs but its workspace, so it may run on
 // any stream of its device, one run at a time.
 class Executable {
@@ -50,6 +59,12 @@ class Executable {
   // Queues one run. Input errors were found when the program was prepared; what remains is the loss
   // of the device.
   virtual absl::Status Run(Stream& stream) = 0;
+  // The same, waiting for each kernel by itself, which takes longer. Unimplemented if the device
+  // cannot.
+  virtual absl::StatusOr<std::vector<KernelTime>> RunTimed(Stream& stream) {
+    (void)stream;
+    return absl::UnimplementedError("the device does not time kernels");
+  }
 };
 
 struct DeviceInfo {
@@ -86,6 +101,14 @@ class Device {
   virtual WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const {
     (void)args, (void)weight;
     return WeightLayout::kRows;
+  }
+
+  // Queues the rearrangement of whole panels of a weight from rows, contiguous at `from`, to the
+  // layout of `to`; both lie in the device's memory. Unimplemented if the device leaves that to the
+  // host, which then copies what is arranged.
+  virtual absl::Status Arrange(Stream& stream, const void* from, const TensorView& to) {
+    (void)stream, (void)from, (void)to;
+    return absl::UnimplementedError("the device does not arrange weights");
   }
 
   // Makes a program ready; its tensors have addresses of this device. Fails on an unsupported call,

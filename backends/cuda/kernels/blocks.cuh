@@ -4,28 +4,9 @@
 
 #include "base.cuh"
 #include "ptx/convert.cuh"
+#include "weight_type.cuh"
 
 namespace tandem::cuda {
-
-// The numbers of GGUF files, as DType has them.
-enum Type : int {
-  kF32 = 0,
-  kF16 = 1,
-  kQ4_0 = 2,
-  kQ4_1 = 3,
-  kQ5_0 = 6,
-  kQ5_1 = 7,
-  kQ8_0 = 8,
-  kQ2_K = 10,
-  kQ3_K = 11,
-  kQ4_K = 12,
-  kQ5_K = 13,
-  kQ6_K = 14,
-  kIQ4_NL = 20,
-  kIQ4_XS = 23,
-  kBF16 = 30,
-  kMXFP4 = 39,
-};
 
 __device__ constexpr i8 kIQ4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
@@ -47,27 +28,25 @@ __device__ inline float MXFP4Scale(u8 e) {
   return BitsFloat(e < 2 ? 0x00200000u << e : static_cast<u32>(e - 1) << 23);
 }
 
-template <int kType>
+template <WeightType kType>
 __device__ float SmallBlockElement(const u8* block, int i) {
-  if constexpr (kType == kQ4_0)
-    return ReadF16(block) * static_cast<float>(Nibble(block + 2, i) - 8);
-  if constexpr (kType == kQ4_1) {
+  if constexpr (kType == WeightType::kQ4_0) return ReadF16(block) * static_cast<float>(Nibble(block + 2, i) - 8);
+  if constexpr (kType == WeightType::kQ4_1) {
     return ReadF16(block) * static_cast<float>(Nibble(block + 4, i)) + ReadF16(block + 2);
   }
-  if constexpr (kType == kQ5_0) {
+  if constexpr (kType == WeightType::kQ5_0) {
     return ReadF16(block) *
            static_cast<float>((Nibble(block + 6, i) | Bit(block + 2, i) << 4) - 16);
   }
-  if constexpr (kType == kQ5_1) {
+  if constexpr (kType == WeightType::kQ5_1) {
     return ReadF16(block) * static_cast<float>(Nibble(block + 8, i) | Bit(block + 4, i) << 4) +
            ReadF16(block + 2);
   }
-  if constexpr (kType == kQ8_0)
-    return ReadF16(block) * static_cast<float>(static_cast<i8>(block[2 + i]));
-  if constexpr (kType == kIQ4_NL) {
+  if constexpr (kType == WeightType::kQ8_0) return ReadF16(block) * static_cast<float>(static_cast<i8>(block[2 + i]));
+  if constexpr (kType == WeightType::kIQ4_NL) {
     return ReadF16(block) * static_cast<float>(kIQ4Values[Nibble(block + 2, i)]);
   }
-  if constexpr (kType == kMXFP4) {
+  if constexpr (kType == WeightType::kMXFP4) {
     return MXFP4Scale(block[0]) * static_cast<float>(kMXFP4Values[Nibble(block + 1, i)]);
   }
   return 0.0f;
@@ -87,36 +66,36 @@ __device__ inline int UnpackQ3KScale(const u8* s, int g) {
   return (low | (s[8 + g % 4] >> (2 * (g / 4)) & 3) << 4) - 32;
 }
 
-template <int kType>
+template <WeightType kType>
 __device__ float SuperBlockElement(const u8* block, int i) {
   const int half = i / 128, l = i % 32;
-  if constexpr (kType == kQ2_K) {
+  if constexpr (kType == WeightType::kQ2_K) {
     const int q = block[16 + 32 * half + l] >> (2 * (i % 128 / 32)) & 3;
     const int s = block[i / 16];
     return ReadF16(block + 80) * static_cast<float>((s & 15) * q) -
            ReadF16(block + 82) * static_cast<float>(s >> 4);
   }
-  if constexpr (kType == kQ3_K) {
+  if constexpr (kType == WeightType::kQ3_K) {
     const int low = block[32 + 32 * half + l] >> (2 * (i % 128 / 32)) & 3;
     const int high = block[l] >> (i / 32) & 1;
     const int scale = UnpackQ3KScale(block + 96, i / 16);
     return ReadF16(block + 108) * static_cast<float>(scale * ((low | high << 2) - 4));
   }
-  if constexpr (kType == kQ4_K || kType == kQ5_K) {
-    const u8* qs = block + (kType == kQ4_K ? 16 : 48);
+  if constexpr (kType == WeightType::kQ4_K || kType == WeightType::kQ5_K) {
+    const u8* qs = block + (kType == WeightType::kQ4_K ? 16 : 48);
     int q = qs[i / 64 * 32 + l] >> (i % 64 / 32 * 4) & 15;
-    if constexpr (kType == kQ5_K) q |= (block[16 + l] >> (i / 32) & 1) << 4;
+    if constexpr (kType == WeightType::kQ5_K) q |= (block[16 + l] >> (i / 32) & 1) << 4;
     const ScaleMin s = UnpackScaleMin(block + 4, i / 32);
     return ReadF16(block) * static_cast<float>(s.scale * q) -
            ReadF16(block + 2) * static_cast<float>(s.min);
   }
-  if constexpr (kType == kQ6_K) {
+  if constexpr (kType == WeightType::kQ6_K) {
     const int low = block[64 * half + i % 64] >> (i % 128 / 64 * 4) & 15;
     const int high = block[128 + 32 * half + l] >> (2 * (i % 128 / 32)) & 3;
     const int scale = static_cast<i8>(block[192 + i / 16]);
     return ReadF16(block + 208) * static_cast<float>(scale * ((low | high << 4) - 32));
   }
-  if constexpr (kType == kIQ4_XS) {
+  if constexpr (kType == WeightType::kIQ4_XS) {
     const int g = i / 32;
     const int low = block[4 + g / 2] >> (4 * (g % 2)) & 15;
     const int high = (block[2] | block[3] << 8) >> (2 * g) & 3;
@@ -126,49 +105,49 @@ __device__ float SuperBlockElement(const u8* block, int i) {
   return 0.0f;
 }
 
-template <int kType>
+template <WeightType kType>
 __device__ constexpr int BlockBytes() {
   switch (kType) {
-    case kQ4_0:
-    case kIQ4_NL:
+    case WeightType::kQ4_0:
+    case WeightType::kIQ4_NL:
       return 18;
-    case kQ4_1:
+    case WeightType::kQ4_1:
       return 20;
-    case kQ5_0:
+    case WeightType::kQ5_0:
       return 22;
-    case kQ5_1:
+    case WeightType::kQ5_1:
       return 24;
-    case kQ8_0:
+    case WeightType::kQ8_0:
       return 34;
-    case kMXFP4:
+    case WeightType::kMXFP4:
       return 17;
-    case kQ2_K:
+    case WeightType::kQ2_K:
       return 84;
-    case kQ3_K:
+    case WeightType::kQ3_K:
       return 110;
-    case kQ4_K:
+    case WeightType::kQ4_K:
       return 144;
-    case kQ5_K:
+    case WeightType::kQ5_K:
       return 176;
-    case kQ6_K:
+    case WeightType::kQ6_K:
       return 210;
-    case kIQ4_XS:
+    case WeightType::kIQ4_XS:
       return 136;
     default:
       return 0;
   }
 }
 
-template <int kType>
-inline constexpr bool kIsSuperBlock = kType == kQ2_K || kType == kQ3_K || kType == kQ4_K ||
-                                      kType == kQ5_K || kType == kQ6_K || kType == kIQ4_XS;
+template <WeightType kType>
+inline constexpr bool kIsSuperBlock = kType == WeightType::kQ2_K || kType == WeightType::kQ3_K || kType == WeightType::kQ4_K ||
+                                      kType == WeightType::kQ5_K || kType == WeightType::kQ6_K || kType == WeightType::kIQ4_XS;
 
 // Element i of a row.
-template <int kType>
+template <WeightType kType>
 __device__ float Element(const u8* row, i64 i) {
-  if constexpr (kType == kF32) return reinterpret_cast<const float*>(row)[i];
-  if constexpr (kType == kF16) return F16ToF32(reinterpret_cast<const u16*>(row)[i]);
-  if constexpr (kType == kBF16) return BF16ToF32(reinterpret_cast<const u16*>(row)[i]);
+  if constexpr (kType == WeightType::kF32) return reinterpret_cast<const float*>(row)[i];
+  if constexpr (kType == WeightType::kF16) return F16ToF32(reinterpret_cast<const u16*>(row)[i]);
+  if constexpr (kType == WeightType::kBF16) return BF16ToF32(reinterpret_cast<const u16*>(row)[i]);
   if constexpr (kIsSuperBlock<kType>) {
     return SuperBlockElement<kType>(row + i / 256 * BlockBytes<kType>(), static_cast<int>(i % 256));
   }

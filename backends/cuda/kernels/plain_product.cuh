@@ -27,7 +27,7 @@ __device__ void WarpDots(int inputs, int rows, GetElement element, GetRow row, f
 }
 
 // Grid: outputs, groups of kPlainRows rows, groups of weights; a warp for each output.
-template <int kType, bool kTransposed>
+template <WeightType kType, bool kTransposed>
 __global__ void PlainLinear(const __grid_constant__ PlainLinearParams p) {
   const int o = static_cast<int>(blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32);
   const int live = p.live == nullptr ? p.rows : Min(*p.live, p.rows);
@@ -51,7 +51,7 @@ __global__ void PlainLinear(const __grid_constant__ PlainLinearParams p) {
 }
 
 // Grid: choices of all tokens, hidden elements; a warp for each element.
-template <int kGateType, int kUpType>
+template <WeightType kGateType, WeightType kUpType>
 __global__ void PlainExpertsUp(const __grid_constant__ PlainExpertsParams p) {
   const int f = static_cast<int>(blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32);
   const i64 t = blockIdx.x / p.chosen, k = blockIdx.x % p.chosen;
@@ -74,7 +74,7 @@ __global__ void PlainExpertsUp(const __grid_constant__ PlainExpertsParams p) {
 }
 
 // Grid: tokens, elements of a row; a warp for each element.
-template <int kType>
+template <WeightType kType>
 __global__ void PlainExpertsDown(const __grid_constant__ PlainExpertsParams p) {
   const int o = static_cast<int>(blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32);
   const i64 t = blockIdx.x;

@@ -24,8 +24,8 @@ struct AttentionParams {
   i64 page_table_row;
   const i32* live_seqs;  // or null
   i32 seqs;
-  i32 heads, kv_heads;
-  i32 dk, dv, v_offset;  // v_offset: the first element of V in K, if V is a view
+  i32 heads, kv_heads, group;  // group: heads / kv_heads
+  i32 dk, dv, v_offset;        // v_offset: the first element of V in K, if V is a view
   float scale, soft_cap;
   i32 causal;
   i64 window;

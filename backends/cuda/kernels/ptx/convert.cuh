@@ -53,6 +53,19 @@ __device__ __forceinline__ u32 F32ToBF16x2(float low, float high) {
   return pair;
 }
 
+// Rounded towards zero.
+__device__ __forceinline__ u32 F32ToBF16x2Truncated(float low, float high) {
+  u32 pair;
+  asm("cvt.rz.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+__device__ __forceinline__ u32 MaxBF16x2(u32 a, u32 b) {
+  u32 d;
+  asm("max.bf16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
+}
+
 __device__ __forceinline__ float LowBF16ToF32(u32 pair) { return BitsFloat(pair << 16); }
 __device__ __forceinline__ float HighBF16ToF32(u32 pair) { return BitsFloat(pair & 0xFFFF0000u); }
 

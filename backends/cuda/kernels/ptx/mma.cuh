@@ -90,4 +90,12 @@ __device__ __forceinline__ void LoadMatrix2Transposed(u32 (&r)[2], u32 address) 
                : "memory");
 }
 
+// The reverse of LoadMatrix4Transposed (sm_90): elements g of rows 2t and 2t + 1 of each.
+__device__ __forceinline__ void StoreMatrix4Transposed(const u32 (&r)[4], u32 address) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                   address),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+}
+
 }  // namespace tandem::cuda
