@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
             reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
   WaitForKernelsAhead();
   LetNextKernelStart();  // not before: it reads what the kernels ahead of this one write
-  const int live = LiveRows(p.live_rows, p.tokens);
+  const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
   if constexpr (kColumns == 1) {
     ListChosenByOne(p, list);
   } else {
@@ -257,7 +257,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   LetNextKernelStart();
   // The ids were written before the kernel ahead let this one start: only the hidden vectors are
   // waited for.
-  const int live = LiveRows(p.live_rows, p.tokens);
+  const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
   if constexpr (kColumns == 1) {
     ListChosenByOne(p, list);
   } else {

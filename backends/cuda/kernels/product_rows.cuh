@@ -212,8 +212,9 @@ struct SharedActivations {
   }
 };
 
-__device__ __forceinline__ int LiveRows(const i32* live_rows, int tokens) {
-  return live_rows == nullptr ? tokens : Min(*live_rows, tokens);
+// Of `rows` rows beginning at `first`.
+__device__ __forceinline__ int LiveRows(const i32* live_rows, int first, int rows) {
+  return live_rows == nullptr ? rows : Max(0, Min(*live_rows - first, rows));
 }
 
 __device__ __forceinline__ float4 LoadFloat4(const float* p) {
@@ -370,7 +371,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info, ActivationRowBytes(p.k),
                                       ActivationInfoRowBytes(p.k, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
-  const int live = LiveRows(p.live_rows, p.tokens);
+  const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
   QuantizeInputs<kType, kColumns, kPrologue>(p, group, x, partials);
   __syncthreads();
   const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);

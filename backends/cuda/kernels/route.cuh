@@ -35,8 +35,7 @@ __device__ __forceinline__ Best WarpBest(Best b) {
 __device__ __forceinline__ Best BestOf(const float* choice, const u8* taken, int begin, int end) {
   Best best = {kNever, 0x7fffffff};
   for (int i = begin + LaneIndex(); i < end; i += 32) {
-    if (taken[i] == 0 && (best.index == 0x7fffffff || choice[i] > best.value))
-      best = {choice[i], i};
+    if (taken[i] == 0 && (best.index == 0x7fffffff || choice[i] > best.value)) best = {choice[i], i};
   }
   return WarpBest(best);
 }

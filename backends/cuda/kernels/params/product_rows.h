@@ -22,6 +22,7 @@ struct LinearRowsParams {
   const float* add;      // [tokens][rows], added to the result, or null
   float* out;            // [tokens][groups][rows]
   const i32* live_rows;  // or null: all tokens
+  i32 first_row;         // counted among the live rows
   i64 weight_group;      // bytes from one group to the next
   i64 x_row, x_group;    // elements from one token, one group to the next
   i64 gate_row;
@@ -45,6 +46,7 @@ struct ExpertsRowsParams {
   float* out;        // [tokens][width]
   u8* hidden;
   const i32* live_rows;
+  i32 first_row;
   i64 gate_expert, up_expert, down_expert;  // bytes from one expert to the next
   i64 x_row, ids_row, weights_row, add_row, out_row;
   i32 tokens, chosen, experts, width, inner;
