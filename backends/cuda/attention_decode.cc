@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/kernels/params/attention_decode.h"
@@ -11,10 +12,10 @@ namespace tandem::cuda {
 namespace {
 
 constexpr int kSlotKeys = 16;
-constexpr int kMostSlots = 32;         // more in flight than the memory needs
-constexpr int kMostSplits = 256;       // of attention_merge.cuh
-constexpr int kStaticBytes = 1024;     // of shared memory: the list of units
-constexpr int kReservedBytes = 1024;   // of each block, by the system
+constexpr int kMostSlots = 32;        // more in flight than the memory needs
+constexpr int kMostSplits = 256;      // of attention_merge.cuh
+constexpr int kStaticBytes = 1024;    // of shared memory: the list of units
+constexpr int kReservedBytes = 1024;  // of each block, by the system
 constexpr int kMostRowsOfOneTile = 16;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -24,13 +25,28 @@ int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct Candidate {
   int step_warps, key_warps, keys, blocks;
 };
-constexpr Candidate kWide[] = {{4, 4, 32, 1}, {2, 4, 32, 1}, {1, 4, 32, 1}};
+constexpr Candidate kWide[] = {{4, 4, 64, 1}, {4, 4, 32, 1}, {2, 4, 32, 1}, {1, 4, 32, 1}};
 constexpr Candidate kNarrow[] = {{1, 8, 64, 2}, {1, 4, 32, 2}, {1, 4, 32, 1}};
 constexpr int kWideHead = 256;
+constexpr int kCopyWarps = 2;       // of attention_decode_bulk.cuh
+constexpr int kLongRowBytes = 256;  // that the copy engine brings well
 
 // Shared memory that each of `blocks` of a multiprocessor can have.
 int SharedOfBlock(const Target& target, int blocks) {
   return (target.shared_per_block + kReservedBytes) / blocks - kReservedBytes - kStaticBytes;
+}
+
+bool IsLongRow(Kv type, int width) {
+  const int bytes = CodeBytes(type, width);
+  return bytes >= kLongRowBytes && bytes % 16 == 0;
+}
+
+// Whether the copy engine can bring the rows and, with blocks, the scales.
+bool FitsCopyEngine(const AttentionShape& shape, const Target& target) {
+  const bool blocks = IsBlockType(shape.k) || (!shape.view() && IsBlockType(shape.v));
+  return target.hopper() && shape.dk % 16 == 0 && IsLongRow(shape.k, shape.dk) &&
+         (shape.view() || (shape.dv % 16 == 0 && IsLongRow(shape.v, shape.dv))) &&
+         (!blocks || shape.kv_heads == 1);
 }
 
 bool Fits(const AttentionShape& shape, const Target& target, const Candidate& candidate,
@@ -43,6 +59,7 @@ bool Fits(const AttentionShape& shape, const Target& target, const Candidate& ca
   // A tile in use and one on its way.
   if (layout.slots < 2 * candidate.keys / kSlotKeys) return false;
   choice.few_rows = true;
+  choice.bulk = FitsCopyEngine(shape, target);
   choice.step_warps = candidate.step_warps;
   choice.key_warps = candidate.key_warps;
   choice.keys = candidate.keys;
@@ -56,7 +73,9 @@ bool Fits(const AttentionShape& shape, const Target& target, const Candidate& ca
 absl::Status ChooseFewRows(const AttentionShape& shape, const Target& target,
                            DecodeChoice& choice) {
   const bool wide = std::max(shape.dk, shape.dv) >= kWideHead;
-  for (const Candidate& candidate : wide ? kWide : kNarrow) {
+  const std::span<const Candidate> candidates =
+      wide ? std::span<const Candidate>(kWide) : std::span<const Candidate>(kNarrow);
+  for (const Candidate& candidate : candidates) {
     if (Fits(shape, target, candidate, choice)) return absl::OkStatus();
   }
   return absl::NotFoundError(absl::StrCat("no tile fits: ", shape.ToString()));
@@ -86,8 +105,8 @@ int64_t SplitBytes(const AttentionShape& shape, const DecodeChoice& choice) {
 
 // One unit for each block if there is one sequence, else two: their lengths differ.
 int ChooseSplits(const AttentionShape& shape, const DecodeChoice& choice) {
-  const int64_t rows = DivideUp(static_cast<int64_t>(shape.tokens) * shape.group(),
-                                std::max(shape.seqs, 1));
+  const int64_t rows =
+      DivideUp(static_cast<int64_t>(shape.tokens) * shape.group(), std::max(shape.seqs, 1));
   const int64_t units = std::max(shape.seqs, 1) * shape.kv_heads * DivideUp(rows, choice.rows());
   const int64_t wanted = (shape.seqs > 1 ? 2 : 1) * choice.blocks / units;
   const int64_t most = shape.workspace_limit / std::max<int64_t>(SplitBytes(shape, choice), 1);
@@ -116,19 +135,27 @@ Launch MergeLaunch(const AttentionShape& shape, const DecodeChoice& choice, cons
 
 }  // namespace
 
-std::string DecodeChoice::Kernel(const AttentionShape& shape) const {
+int DecodeChoice::threads() const {
+  if (!few_rows) return tile.threads();
+  return 32 * (step_warps * key_warps + (bulk ? kCopyWarps : 0));
+}
+
+KernelSpec DecodeChoice::Kernel(const AttentionShape& shape) const {
   const std::string traits =
       few_rows ? absl::StrCat("DecodeTraits<", ShapeArgs(shape), ", ", step_warps, ", ", key_warps,
                               ", ", keys, ", ", slot_keys, ", ", slots, ">")
                : absl::StrCat("AttentionTraits<", ShapeArgs(shape), ", ", tile.Args(), ">");
-  return absl::StrCat("tandem::cuda::AttentionDecode<tandem::cuda::", traits, ">");
+  return {bulk ? "attention_decode_bulk.cuh" : "attention_decode.cuh",
+          absl::StrCat("tandem::cuda::AttentionDecode", bulk ? "Bulk" : "",
+                       "<tandem::cuda::", traits, ">")};
 }
 
 std::string DecodeChoice::ToString() const {
-  return absl::StrCat(few_rows ? absl::StrCat(step_warps, "x", key_warps, " warps, ", slots,
-                                              " slots of ", slot_keys, " keys, tiles of ", keys)
-                               : tile.ToString(),
-                      ", ", shared_bytes, " bytes, ", blocks, " blocks, ", splits, " splits");
+  return absl::StrCat(
+      few_rows ? absl::StrCat(step_warps, "x", key_warps, " warps, ", slots, " slots of ",
+                              slot_keys, " keys, tiles of ", keys, bulk ? ", copy engine" : "")
+               : tile.ToString(),
+      ", ", shared_bytes, " bytes, ", blocks, " blocks, ", splits, " splits");
 }
 
 absl::StatusOr<DecodeChoice> ChooseDecode(const AttentionShape& shape, const Target& target) {
@@ -151,8 +178,7 @@ bool PrefersDecode(const AttentionShape& shape) {
 absl::Status SupportsDecodeAttention(const AttentionArgs& args, const Target& target) {
   TANDEM_RETURN_IF_ERROR(SupportsPages(args));
   const auto choice = ChooseDecode(ShapeOf(args), target);
-  return choice.ok() ? absl::OkStatus()
-                     : absl::UnimplementedError(choice.status().message());
+  return choice.ok() ? absl::OkStatus() : absl::UnimplementedError(choice.status().message());
 }
 
 int64_t DecodeWorkspaceBytes(const AttentionArgs& args, const Target& target) {
@@ -172,15 +198,14 @@ absl::StatusOr<std::vector<Launch>> LowerDecodeAttention(const AttentionArgs& ar
   const AttentionDecodeParams params = {
       .attention = ToParams(args),
       .values = values,
-      .weights = values == nullptr
-                     ? nullptr
-                     : values + choice.splits * SplitRows(shape, choice) * shape.dv,
+      .weights = values == nullptr ? nullptr
+                                   : values + choice.splits * SplitRows(shape, choice) * shape.dv,
       .most_splits = choice.splits,
       .least_tiles = 1};
-  std::vector<Launch> launches = {
-      MakeLaunch({"attention_decode.cuh", choice.Kernel(shape)},
-                 {static_cast<unsigned>(choice.blocks)}, {static_cast<unsigned>(choice.threads())},
-                 static_cast<unsigned>(choice.shared_bytes), params)};
+  std::vector<Launch> launches = {MakeLaunch(choice.Kernel(shape),
+                                             {static_cast<unsigned>(choice.blocks)},
+                                             {static_cast<unsigned>(choice.threads())},
+                                             static_cast<unsigned>(choice.shared_bytes), params)};
   launches[0].waits_itself = true;
   if (choice.splits > 1) launches.push_back(MergeLaunch(shape, choice, target, params));
   return launches;

@@ -20,14 +20,15 @@ struct DecodeChoice {
   bool few_rows = false;
   int step_warps = 0, key_warps = 0;  // of few rows
   AttentionTileChoice tile;           // of many
+  bool bulk = false;  // few rows, keys brought by the copy engine: attention_decode_bulk.cuh
   int keys = 0, slot_keys = 0, slots = 0;
   int shared_bytes = 0;
   int blocks = 0;  // all that run at once
   int splits = 0;  // of the keys of a sequence, at most
 
   int rows() const { return few_rows ? 16 : tile.rows(); }
-  int threads() const { return few_rows ? 32 * step_warps * key_warps : tile.threads(); }
-  std::string Kernel(const AttentionShape& shape) const;
+  int threads() const;
+  KernelSpec Kernel(const AttentionShape& shape) const;
   std::string ToString() const;
 };
 

@@ -14,7 +14,7 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kCopyWarps = 2;
+inline constexpr int kCopyWarps = 4;
 
 // Barriers of the slots: those that hold keys, and those that no warp reads any more.
 template <class T>
@@ -86,20 +86,15 @@ class BulkCopies {
                                            u64* full) const {
     const u8* from = page + row * Tile::kRowBytes;
     const u32 step = p_.kv_heads * Tile::kRowBytes;
-    if (keys == kSlotKeys) {
-#pragma unroll
-      for (int i = 0; i < kSlotKeys; ++i) {
-        BulkLoad(tile + i * Tile::kStride, from + i * step, Tile::kRowBytes, full, kL2EvictFirst);
-      }
-      if constexpr (Tile::kBlocks) {
-        BulkLoad(tile + Tile::kScalesAt,
-                 page + kPageTokens * Tile::kRowBytes + row * Tile::kScaleRow,
-                 kSlotKeys * Tile::kScaleRow, full, kL2EvictFirst);
-      }
-    } else {
-      for (int i = 0; i < keys; ++i) {
-        BulkLoad(tile + i * Tile::kStride, from + i * step, Tile::kRowBytes, full, kL2EvictFirst);
-      }
+    // A loop: unrolled, its code would come slowly.
+#pragma unroll 1
+    for (int i = 0; i < keys; ++i) {
+      BulkLoad(tile + i * Tile::kStride, from + i * step, Tile::kRowBytes, full, kL2EvictFirst);
+    }
+    if constexpr (Tile::kBlocks) {
+      if (keys < kSlotKeys) return;
+      BulkLoad(tile + Tile::kScalesAt, page + kPageTokens * Tile::kRowBytes + row * Tile::kScaleRow,
+               kSlotKeys * Tile::kScaleRow, full, kL2EvictFirst);
     }
   }
 
@@ -166,10 +161,7 @@ __global__ void __launch_bounds__(T::kThreads + kCopyWarps* kWarp)
   }
   WaitForKernelsAhead();
   LetNextKernelStart();
-  if (copier == 0) {
-    StartUnits<T>(p, list);
-    ListUnits<T>(p, list);
-  }
+  if (copier == 0) StartUnits<T>(p, list);
   BulkCopies<T> copies(p.attention, shared, barriers, copier);
   typename T::Worker tile(p.attention, shared);
   PipelineState<T::kSlots> state;

@@ -122,7 +122,7 @@ class AttentionTile {
     values_.Write(factor, store);
   }
   template <class Store>
-  __device__ __forceinline__ void WriteFours(float factor, Store store) const {
+  __device__ __forceinline__ void WriteFours(const float (&factor)[2], Store store) const {
     values_.WriteFours(factor, store);
   }
 

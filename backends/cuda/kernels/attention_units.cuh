@@ -97,44 +97,57 @@ __device__ __forceinline__ u32 WarpScan(u32 x) {
   return x;
 }
 
-// Finds the first unit of the block: those whose costs begin in its share are its own.
+// Where there are no more units than blocks, each block takes one. False if there are more.
 template <class T>
-__device__ __forceinline__ void StartUnits(const AttentionDecodeParams& p, UnitList& list) {
+__device__ __forceinline__ bool ListOneUnit(const AttentionDecodeParams& p, UnitList& list) {
   const int lane = LaneIndex(), seqs = p.attention.seqs;
-  // The sequence of each lane among the first 32; read before the number of live ones is known.
+  if (seqs > kWarp) return false;
+  // Read before the number of live sequences is known.
   const SequenceUnits<T> mine(p, Min(lane, seqs - 1));
   const int live = LiveSequences(p.attention);
-  const auto cost_of = [&](int s) -> u32 {
-    if (s >= live) return 0;
-    if (s == lane) return mine.count * mine.Cost();
-    const SequenceUnits<T> units(p, s);
-    return units.count * units.Cost();
-  };
+  const u32 through = WarpScan(lane < live ? mine.count : 0);
+  if (Shuffle(through, kWarp - 1) > gridDim.x) return false;
+  const u32 before = lane < live ? through - mine.count : through;
+  const bool has = before <= blockIdx.x && blockIdx.x < through;
+  if (has) list.units[0] = mine.Get(p, blockIdx.x - before);
+  const bool any = __any_sync(kAllLanes, has);
+  if (lane == 0) {
+    list.count = any ? 1 : 0;
+    list.live = list.sequence = 0;  // no more
+  }
+  __syncwarp();
+  return true;
+}
+
+// Finds the first unit of the block: those whose costs begin in its share are its own.
+template <class T>
+__device__ __forceinline__ void FindShare(const AttentionDecodeParams& p, UnitList& list) {
+  const int live = LiveSequences(p.attention), lane = LaneIndex();
   u32 total = 0;
-  for (int s = lane; s < live; s += kWarp) total += cost_of(s);
+  for (int s = lane; s < live; s += kWarp) {
+    const SequenceUnits<T> units(p, s);
+    total += units.count * units.Cost();
+  }
 #pragma unroll
   for (int i = kWarp / 2; i > 0; i /= 2) total += ShuffleXor(total, i);
   const u32 share = CeilDiv(total, gridDim.x), begin = share * blockIdx.x;
-  u32 at = 0;
   if (lane == 0) {
-    list.live = live;
-    list.sequence = live;
-    list.index = 0;
-    list.at = 0;
+    list.live = list.sequence = live;
     list.end = Min(begin + share, total);
   }
   __syncwarp();
+  u32 at = 0;
   for (int first = 0; first < live; first += kWarp) {
-    const u32 cost = cost_of(first + lane), through = at + WarpScan(cost);
+    const int s = first + lane;
+    const SequenceUnits<T> units(p, Min(s, live - 1));
+    const u32 cost = s < live ? units.count * units.Cost() : 0, through = at + WarpScan(cost);
     const u32 reached = __ballot_sync(kAllLanes, through > begin);
     if (reached != 0) {
       if (lane == __ffs(reached) - 1) {
-        const u32 before = through - cost;
-        const u32 each = first == 0 ? mine.Cost() : SequenceUnits<T>(p, first + lane).Cost();
-        const u32 index = CeilDiv(begin - before, each);
-        list.sequence = first + lane;
+        const u32 before = through - cost, index = CeilDiv(begin - before, units.Cost());
+        list.sequence = s;
         list.index = index;
-        list.at = before + index * each;
+        list.at = before + index * units.Cost();
       }
       break;
     }
@@ -171,6 +184,14 @@ __device__ __forceinline__ void ListUnits(const AttentionDecodeParams& p, UnitLi
     list.index = index;
     list.at = at;
   }
+}
+
+// Lists the first units of the block.
+template <class T>
+__device__ __forceinline__ void StartUnits(const AttentionDecodeParams& p, UnitList& list) {
+  if (ListOneUnit<T>(p, list)) return;
+  FindShare<T>(p, list);
+  ListUnits<T>(p, list);
 }
 
 }  // namespace tandem::cuda
