@@ -65,6 +65,9 @@ int64_t RowsThatFit(const AttentionArgs& args) {
 }  // namespace
 
 absl::Status SupportsExpandedAttention(const AttentionArgs& args, const Target& target) {
+  if (args.k.dtype == DType::kF32) {
+    return absl::UnimplementedError("latents of f32 would be rounded to f16");
+  }
   TANDEM_RETURN_IF_ERROR(SupportsPromptChunks(args, target));
   WorkspaceParts parts;
   TANDEM_RETURN_IF_ERROR(SupportsExpansion(Memory(args, kLeastRows, parts).CallFor(args, 0, 0)));

@@ -14,6 +14,7 @@
 #include "backends/cuda/fuse.h"
 #include "backends/cuda/kernels/params/row_ops.h"
 #include "backends/cuda/plain_product.h"
+#include "backends/cuda/product_rows.h"
 #include "backends/cuda/product_tiles.h"
 #include "backends/cuda/row_groups.h"
 #include "backends/cuda/row_ops.h"
@@ -25,6 +26,8 @@
 
 namespace tandem::cuda {
 namespace {
+
+constexpr int64_t kMostRows = 8;  // tokens of a step for which weights are read but once
 
 bool InTiles(const TensorView& weight) { return weight.layout == WeightLayout::kTiles; }
 bool InTiles(const ExpertsArgs& args) {
@@ -68,8 +71,24 @@ struct Supports {
   }
 };
 
-// Weights in rows go the same way as those in tiles where that takes them.
-bool TakenByTiles(const LinearArgs& args) { return SupportsTiles(args).ok(); }
+// Which kernels multiply.
+enum class ProductWay {
+  kRows,       // a few tokens, bound by memory
+  kFloatRows,  // the same with plain numbers
+  kTiles,      // many tokens, on tensor cores
+  kPlain,      // whatever is left
+};
+ProductWay WayOf(const LinearArgs& args, const Target& target) {
+  if (args.x.dim(0) <= kMostRows) {
+    if (SupportsRows(args, target).ok()) return ProductWay::kRows;
+    if (SupportsFloatRows(args)) return ProductWay::kFloatRows;
+  }
+  return SupportsTiles(args).ok() ? ProductWay::kTiles : ProductWay::kPlain;
+}
+ProductWay WayOf(const ExpertsArgs& args, const Target& target) {
+  if (SupportsRows(args, target).ok()) return ProductWay::kRows;
+  return InTiles(args) ? ProductWay::kTiles : ProductWay::kPlain;
+}
 
 struct WorkspaceBytes {
   const Target& target;
@@ -85,10 +104,17 @@ struct WorkspaceBytes {
     }
   }
   int64_t operator()(const LinearArgs& args) const {
-    return TakenByTiles(args) ? TilesWorkspaceBytes(args) : 0;
+    return WayOf(args, target) == ProductWay::kTiles ? TilesWorkspaceBytes(args) : 0;
   }
   int64_t operator()(const ExpertsArgs& args) const {
-    return InTiles(args) ? TilesWorkspaceBytes(args, target) : PlainWorkspaceBytes(args);
+    switch (WayOf(args, target)) {
+      case ProductWay::kRows:
+        return RowsWorkspaceBytes(args);
+      case ProductWay::kTiles:
+        return TilesWorkspaceBytes(args, target);
+      default:
+        return PlainWorkspaceBytes(args);
+    }
   }
   template <class Args>
   int64_t operator()(const Args&) const {
@@ -99,8 +125,9 @@ struct WorkspaceBytes {
 using Launches = absl::StatusOr<std::vector<Launch>>;
 
 struct LowerArgs {
-  const Workspace& workspace;
+  const FusedCall& fused;
   const Lowering& lowering;
+  const Workspace& workspace = fused.call.workspace;
 
   Launches operator()(const StoreKvArgs& args) const { return LowerStoreKv(args); }
   Launches operator()(const AttentionArgs& args) const {
@@ -120,10 +147,26 @@ struct LowerArgs {
     }
   }
   Launches operator()(const LinearArgs& args) const {
-    return TakenByTiles(args) ? LowerTiles(args, workspace, lowering) : LowerPlain(args);
+    switch (WayOf(args, lowering.target)) {
+      case ProductWay::kRows:
+        return LowerRows(args, fused, lowering.target);
+      case ProductWay::kFloatRows:
+        return std::vector<Launch>{LowerFloatRows(args, fused)};
+      case ProductWay::kTiles:
+        return LowerTiles(args, workspace, lowering);
+      default:
+        return LowerPlain(args);
+    }
   }
   Launches operator()(const ExpertsArgs& args) const {
-    return InTiles(args) ? LowerTiles(args, workspace, lowering) : LowerPlain(args, workspace);
+    switch (WayOf(args, lowering.target)) {
+      case ProductWay::kRows:
+        return LowerRows(args, fused, workspace, lowering.target);
+      case ProductWay::kTiles:
+        return LowerTiles(args, workspace, lowering);
+      default:
+        return LowerPlain(args, workspace);
+    }
   }
   template <class Args>
   Launches operator()(const Args& args) const {
@@ -133,7 +176,7 @@ struct LowerArgs {
 
 Launches LowerCall(const FusedCall& fused, const Lowering& lowering) {
   TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches,
-                          std::visit(LowerArgs{fused.call.workspace, lowering}, fused.call.args));
+                          std::visit(LowerArgs{fused, lowering}, fused.call.args));
   for (Launch& launch : launches) launch.label = fused.call.name;
   if (!launches.empty()) launches[0].work = WorkOf(fused.call.args, 0);
   return launches;
@@ -177,10 +220,18 @@ bool IsEmpty(const Launch& launch) {
   return launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0;
 }
 
-// No kernel takes anything over yet.
-FusionRules RulesFor(const Target&) {
-  return {.before = [](const LinearArgs&) { return false; },
-          .after = [](const KernelArgs&) { return false; }};
+FusionRules RulesFor(const Target& target) {
+  const auto in_rows = [target](const LinearArgs& args) {
+    return WayOf(args, target) == ProductWay::kRows && !args.transposed;
+  };
+  const auto after = [target, in_rows](const KernelArgs& args) {
+    if (const auto* linear = std::get_if<LinearArgs>(&args)) {
+      return in_rows(*linear) || WayOf(*linear, target) == ProductWay::kFloatRows;
+    }
+    const auto* experts = std::get_if<ExpertsArgs>(&args);
+    return experts != nullptr && WayOf(*experts, target) == ProductWay::kRows;
+  };
+  return {.before = in_rows, .after = after};
 }
 
 }  // namespace
