@@ -23,9 +23,12 @@ class Executor {
   // Runs all steps of a plan and waits for the last; no work is left when it returns, with an error
   // or without. FailedPrecondition if it is not bound.
   absl::Status Run(const Plan& plan);
-  // From now on runs kernel by kernel on devices that can, and adds up their times; or no longer.
-  void set_timing(bool on) { timing_ = on; }
-  // Of all runs that were timed, one entry for each kernel of each call.
+  // From now on runs kernel by kernel on devices that can, and keeps their times; or no longer.
+  void set_timing(bool on) {
+    if (on) times_.clear();
+    timing_ = on;
+  }
+  // Of the runs since timing was last switched on, one entry for each kernel of each call.
   const std::vector<KernelTime>& times() const { return times_; }
 
   // Copies the first `bytes` bytes of an output.

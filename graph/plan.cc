@@ -86,6 +86,23 @@ void Plan::CollectPorts(std::span<void* const> arenas) {
   }
 }
 
+std::vector<ValueId> Plan::ResultsOf(const Segment& segment) const {
+  std::set<ValueId> results;
+  for (const NodeId id : segment.nodes) {
+    for (const ValueId root : graph_.WrittenRoots(graph_.node(id))) {
+      if (graph_.value(root).is_output) results.insert(root);
+    }
+  }
+  // Later segments on the same device read them where they are, others through transfers.
+  for (const Segment& other : schedule_.segments) {
+    if (&other == &segment) continue;
+    for (const NodeId id : other.nodes) {
+      for (const ValueId root : graph_.ReadRoots(graph_.node(id))) results.insert(root);
+    }
+  }
+  return {results.begin(), results.end()};
+}
+
 absl::StatusOr<Plan::Step> Plan::MakeStep(const Segment& segment, const Addresses& addresses,
                                           void* arena) const {
   Step step = {segment.device, {}, nullptr};
@@ -103,6 +120,13 @@ absl::StatusOr<Plan::Step> Plan::MakeStep(const Segment& segment, const Addresse
     const Workspace workspace = {static_cast<std::byte*>(arena) + memory_.workspace_offset[i],
                                  memory_.workspace_bytes[i]};
     program.calls.push_back({std::move(args), workspace, node.name, schedule_.group_of[i]});
+  }
+  program.results.emplace();
+  for (const ValueId root : ResultsOf(segment)) {
+    const auto address = addresses.find({root, segment.device});
+    if (address != addresses.end()) {
+      program.results->push_back(graph_.View(root, address->second));
+    }
   }
   Device& device = *devices_[static_cast<size_t>(segment.device)];
   TANDEM_ASSIGN_OR_RETURN(step.executable, device.Prepare(std::move(program)));

@@ -79,6 +79,8 @@ class Plan {
 
   // Where each root lies on each device that uses it.
   using Addresses = std::map<std::pair<ValueId, int>, void*>;
+  // The values that a segment makes and others, or the host, read.
+  std::vector<ValueId> ResultsOf(const Segment& segment) const;
   absl::StatusOr<Step> MakeStep(const Segment& segment, const Addresses& addresses,
                                 void* arena) const;
 

@@ -139,9 +139,15 @@ absl::Status StepRunner::MakePlans() {
         latent && (options_.latent_form == LatentForm::kExpanded ||
                    (options_.latent_form == LatentForm::kAuto && tokens > 1));
     if (want_expanded) {
-      TANDEM_ASSIGN_OR_RETURN(bucket.expanded, MakePlan(bucket.shape, true));
+      auto plan = MakePlan(bucket.shape, true);
+      if (plan.ok()) bucket.expanded = *std::move(plan);
+      // A device that cannot expand latents runs the other form alone, unless this one is asked for.
+      const bool optional = options_.latent_form == LatentForm::kAuto;
+      if (!optional || !absl::IsUnimplemented(plan.status())) {
+        TANDEM_RETURN_IF_ERROR(plan.status());
+      }
     }
-    if (!want_expanded || options_.latent_form == LatentForm::kAuto) {
+    if (bucket.expanded == nullptr || options_.latent_form == LatentForm::kAuto) {
       TANDEM_ASSIGN_OR_RETURN(bucket.absorbed, MakePlan(bucket.shape, false));
     }
     if (bucket.expanded != nullptr && bucket.absorbed != nullptr) {

@@ -18,6 +18,7 @@
 #include "tools/bench/model.h"
 #include "tools/bench/plan.h"
 #include "tools/bench/plot.h"
+#include "tools/bench/profile.h"
 #include "tools/bench/report.h"
 #include "tools/bench/runner.h"
 #include "tools/command.h"
@@ -139,6 +140,9 @@ class Bench {
                                       : flags_.csv ? CsvRow(row)
                                                    : TableRow(row)));
       rows_.push_back(row);
+      if (!flags_.profile) continue;
+      TANDEM_ASSIGN_OR_RETURN(const auto times, runner->Profile(test));
+      TANDEM_RETURN_IF_ERROR(WriteOut(ProfileText(test.name(), times)));
     }
     return table() ? WriteOut(MemoryText(row)) : absl::OkStatus();
   }

@@ -33,6 +33,9 @@ class CudaKernels : public Device {
   int64_t WorkspaceBytes(const KernelArgs& args) const override {
     return CallWorkspaceBytes(args, lowering_.target);
   }
+  WeightLayout PreferredLayout(const KernelArgs& args, const TensorView&) const override {
+    return PreferredLayoutOf(args, lowering_.target);
+  }
   double Cost(const KernelArgs& args, int64_t kv_tokens) const override {
     const Work work = WorkOf(args, kv_tokens);
     const Target& target = lowering_.target;
@@ -46,15 +49,9 @@ class CudaKernels : public Device {
     info_.alignment = 256;
   }
 
-  absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program) const {
+  absl::StatusOr<std::vector<Launch>> CheckAndLower(const Program& program) const {
     TANDEM_RETURN_IF_ERROR(CheckProgram(*this, program));
-    std::vector<Launch> launches;
-    for (const Call& call : program.calls) {
-      auto lowered = LowerCall(call, lowering_);
-      if (!lowered.ok()) return Annotate(lowered.status(), call.name);
-      for (Launch& launch : *lowered) launches.push_back(std::move(launch));
-    }
-    return launches;
+    return LowerProgram(program, lowering_);
   }
 
  private:
@@ -93,7 +90,9 @@ class GpuDevice final : public CudaKernels {
   }
 
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
-    TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches, LowerProgram(program));
+    const ContextScope scope(context_->driver(), context_->handle());  // for tensor maps
+    TANDEM_RETURN_IF_ERROR(scope.status());
+    TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches, CheckAndLower(program));
     TANDEM_RETURN_IF_ERROR(context_->LoadKernels(KernelsOf(launches)));
     return CaptureProgram(context_, std::move(launches));
   }
@@ -124,7 +123,7 @@ class CompilingDevice final : public CudaKernels {
   absl::StatusOr<std::unique_ptr<Event>> CreateEvent() override { return NothingRuns(); }
 
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
-    TANDEM_ASSIGN_OR_RETURN(const std::vector<Launch> launches, LowerProgram(program));
+    TANDEM_ASSIGN_OR_RETURN(const std::vector<Launch> launches, CheckAndLower(program));
     TANDEM_RETURN_IF_ERROR(compiler_.Build(KernelsOf(launches)).status());
     return std::make_unique<CompiledOnly>();
   }

@@ -75,21 +75,24 @@ const char* KvArg(DType type) {
 
 Launch LowerRead(const ExpansionCall& call, const Sizes& n, const Parts& parts) {
   const ReadLatentsParams params = {.cache = static_cast<const u8*>(call.cache.data),
-                                    .page_table = static_cast<const i32*>(call.page_table.data),
-                                    .chunk = call.chunk,
+                                    .page_table = static_cast<const i32*>(call.batch.page_table.data),
+                                    .kv_len = static_cast<const i32*>(call.batch.kv_len.data),
+                                    .live_seqs = call.batch.live_seqs,
                                     .out = parts.latents,
                                     .scales = parts.scales,
                                     .k = static_cast<u8*>(call.k.data),
                                     .count = parts.count,
                                     .page_bytes = call.cache.strides[0],
-                                    .page_table_row = call.page_table.strides[0] / 4,
+                                    .page_table_row = call.batch.page_table.strides[0] / 4,
                                     .k_row_bytes = call.k.strides[0],
                                     .k_head_bytes = call.k.strides[1],
                                     .latent = static_cast<i32>(n.latent),
                                     .rope = static_cast<i32>(n.rope),
                                     .heads = static_cast<i32>(n.heads),
                                     .k_head = static_cast<i32>(call.k.dim(2)),
-                                    .rows = static_cast<i32>(n.rows)};
+                                    .rows = static_cast<i32>(n.rows),
+                                    .sequence = static_cast<i32>(call.sequence),
+                                    .begin = static_cast<i32>(call.begin)};
   const std::string name = absl::StrCat("tandem::cuda::ReadLatents<tandem::cuda::Kv::",
                                         KvArg(call.cache.dtype), ">");
   return MakeLaunch({"latent_expansion.cuh", name}, {static_cast<unsigned>(n.rows)},

@@ -15,8 +15,8 @@ namespace tandem::cuda {
 struct ExpansionCall {
   LatentExpansion weights;
   TensorView cache;          // KV type [P, 64, 1, L + R]
-  TensorView page_table;     // i32 [S, pages]
-  const LatentChunk* chunk;  // in device memory: which keys, at most as many as rows of k and v
+  AttentionBatch batch;
+  int64_t sequence, begin;   // keys [begin, begin + N) of this sequence, those that it has
   TensorView k;              // f16 [N, H, Dk], written: K = [k_up c | rotated]
   TensorView v;              // f16 [N, H, Dv], written: V = v_up c
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct Call {
 // Calls take effect as if run one after the other.
 struct Program {
   std::vector<Call> calls;
+  // What is read after the program has run, besides caches. A device need not write what else its
+  // calls write, if no call reads it. Nothing: all of it is read.
+  std::optional<std::vector<TensorView>> results;
 };
 
 // The tensors that a call reads and writes, absent ones left out. A cache that is partly written

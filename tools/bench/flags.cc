@@ -64,6 +64,10 @@ void AddOutputs(CLI::App& app, BenchFlags& flags) {
       app.add_flag("--json", flags.json, "Print one JSON object per line: a test each");
   app.add_flag("--csv", flags.csv, "Print comma-separated values with a line of names")
       ->excludes(json);
+  app.add_flag("--profile", flags.profile,
+               "After each test run it once more and tell the time of each kernel (CUDA)")
+      ->excludes(json)
+      ->excludes("--csv");
   app.add_option("--plot", flags.plot, "Write the speed along the context as a chart")
       ->type_name("FILE.svg");
 }

@@ -24,6 +24,7 @@ struct BenchFlags {
   BenchRepeat repeat;
   int64_t kq_limit = 256;  // MiB
   bool json = false, csv = false;
+  bool profile = false;
   std::string plot;  // a file; "": none
 };
 

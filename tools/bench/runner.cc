@@ -115,6 +115,15 @@ absl::StatusOr<Work> BenchRunner::WorkOf(const BenchTest& test) const {
   return sum;
 }
 
+absl::StatusOr<std::vector<KernelTime>> BenchRunner::Profile(const BenchTest& test) {
+  TANDEM_RETURN_IF_ERROR(Fill(test.depth));
+  engine_->SetTiming(true);
+  const absl::Status status = RunOnce(test).status();
+  engine_->SetTiming(false);
+  TANDEM_RETURN_IF_ERROR(status);
+  return engine_->KernelTimes();
+}
+
 absl::StatusOr<Measured> BenchRunner::Measure(const BenchTest& test, const BenchRepeat& repeat) {
   TANDEM_RETURN_IF_ERROR(Fill(test.depth));
   Measured measured;

@@ -40,6 +40,9 @@ class BenchRunner {
   // the caches below the depth is kept, and what the test adds is forgotten.
   absl::StatusOr<Measured> Measure(const BenchTest& test, const BenchRepeat& repeat);
 
+  // Runs the test once more, kernel by kernel; empty if the devices cannot time kernels.
+  absl::StatusOr<std::vector<KernelTime>> Profile(const BenchTest& test);
+
   const Engine& engine() const { return *engine_; }
   // Most that was seen after any repetition.
   const ProcessMemory& memory() const { return memory_; }

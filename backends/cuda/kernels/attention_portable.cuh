@@ -2,6 +2,7 @@
 // over all keys that these see.
 #pragma once
 
+#include "attention_operands.cuh"
 #include "attention_rows.cuh"
 #include "attention_tile.cuh"
 #include "base.cuh"
@@ -10,62 +11,70 @@
 
 namespace tandem::cuda {
 
-// Starts the copy of the tile of keys from `first` on into its stage; a group even if there is
-// none.
+// Copies the tiles of a span of keys in turn, a group of copies each, even beyond the last.
 template <class T>
-__device__ __forceinline__ void CopyStage(const AttentionParams& p, const RowTile& rows, u8* stage,
-                                          int first, int end) {
-  if (first < end) {
-    const TilePages<typename T::KTile> pages(p.page_table + rows.sequence * p.page_table_row, first,
-                                             end);
-    const KvHead k = {p.k, p.k_page, rows.kv_head, p.kv_heads};
-    CopyTile<typename T::KTile, T::kThreads>(stage, k, pages, first, end);
-    if constexpr (!T::kView) {
-      const TilePages<typename T::VTile> same(p.page_table + rows.sequence * p.page_table_row,
-                                              first, end);
-      const KvHead v = {p.v, p.v_page, rows.kv_head, p.kv_heads};
-      CopyTile<typename T::VTile, T::kThreads>(stage + T::KTile::kBytes, v, same, first, end);
+class SpanCopies {
+ public:
+  __device__ __forceinline__ SpanCopies(const AttentionParams& p, const RowTile& rows, KeySpan keys)
+      : p_(p),
+        rows_(rows),
+        first_(keys.begin),
+        end_(keys.end),
+        pages_(Table(), keys.begin, keys.end) {}
+  __device__ __forceinline__ void Next(u8* slot) {
+    if (first_ < end_) {
+      CopySlot<T>(p_, rows_, slot, pages_, first_, end_);
+      first_ += T::kSlotKeys;
+      pages_ = TilePages<T::kSlotKeys>(Table(), first_, end_);  // in time for the next call
     }
+    CopyAsyncCommit();
   }
-  CopyAsyncCommit();
-}
+
+ private:
+  __device__ __forceinline__ const i32* Table() const {
+    return p_.page_table + rows_.sequence * p_.page_table_row;
+  }
+
+  const AttentionParams& p_;
+  const RowTile& rows_;
+  int first_, end_;
+  TilePages<T::kSlotKeys> pages_;
+};
 
 // Blocks: row tiles (x), KV heads (y).
 template <class T>
 __global__ void __launch_bounds__(T::kThreads)
     AttentionPortable(const __grid_constant__ AttentionParams p) {
+  static_assert(T::kTileSlots == 1);
   extern __shared__ __align__(128) u8 shared[];
   const RowTile rows = FindRowTile(p, blockIdx.x, T::kRows, blockIdx.y);
   if (rows.rows == 0) return;
   const KeySpan seen = TileKeys(p, rows);
   const KeySpan keys = {seen.begin / T::kKeys * T::kKeys, seen.end};
+  SpanCopies<T> copies(p, rows, keys);
 #pragma unroll
-  for (int i = 0; i < T::kStages - 1; ++i) {
-    CopyStage<T>(p, rows, shared + i * T::kStageBytes, keys.begin + i * T::kKeys, keys.end);
-  }
+  for (int i = 0; i < T::kSlots - 1; ++i) copies.Next(shared + i * T::kSlotBytes);
   AttentionTile<T> tile(p, shared);
-  tile.StoreQuery(rows);
+  tile.StoreQueries(rows);
   __syncthreads();
   tile.Begin(rows, keys);
-  int stage = 0;
+  int slot = 0;
   for (int first = keys.begin; first < keys.end; first += T::kKeys) {
-    if constexpr (T::kStages > 1) {
-      CopyAsyncWait<T::kStages - 2>();
-      __syncthreads();  // the tile is there, and the stage before it is free
-      const int ahead = (stage + T::kStages - 1) % T::kStages;
-      CopyStage<T>(p, rows, shared + ahead * T::kStageBytes, first + (T::kStages - 1) * T::kKeys,
-                   keys.end);
+    if constexpr (T::kSlots > 1) {
+      CopyAsyncWait<T::kSlots - 2>();
+      __syncthreads();  // the tile is there, and the slot before it is free
+      copies.Next(shared + (slot + T::kSlots - 1) % T::kSlots * T::kSlotBytes);
     } else {
       __syncthreads();
-      CopyStage<T>(p, rows, shared, first, keys.end);
+      copies.Next(shared);
       CopyAsyncWait<0>();
       __syncthreads();
     }
-    tile.Step(stage, first);
-    stage = (stage + 1) % T::kStages;
+    tile.Step({shared, slot, 1}, first);
+    slot = (slot + 1) % T::kSlots;
   }
   tile.FinishSums();
-  tile.WriteOut(rows);
+  WriteOut(p, rows, tile);
 }
 
 }  // namespace tandem::cuda

@@ -38,8 +38,7 @@ __device__ __forceinline__ KeySpan VisibleKeys(const AttentionParams& p, i32 key
 // What row `row` of the tile sees; nothing if there is no such row.
 __device__ __forceinline__ KeySpan RowKeys(const AttentionParams& p, const RowTile& tile, int row) {
   if (row >= tile.rows) return {0, 0};
-  const int group = p.heads / p.kv_heads;
-  return VisibleKeys(p, tile.keys, tile.position + (tile.first_row + row) / group);
+  return VisibleKeys(p, tile.keys, tile.position + (tile.first_row + row) / p.group);
 }
 
 // The keys that some row of the tile sees.
@@ -53,15 +52,14 @@ struct TokenHead {
 
 __device__ __forceinline__ TokenHead RowPlace(const AttentionParams& p, const RowTile& tile,
                                               int row) {
-  const int group = p.heads / p.kv_heads;
   const int r = tile.first_row + row;
-  return {tile.first_token + r / group, tile.kv_head * group + r % group};
+  return {tile.first_token + r / p.group, tile.kv_head * p.group + r % p.group};
 }
 
 __device__ __forceinline__ RowTile SequenceRows(const AttentionParams& p, int sequence) {
   const i32 start = p.seq_start[sequence], tokens = p.seq_start[sequence + 1] - start;
   const i32 keys = p.kv_len[sequence];
-  return {sequence, start, 0, tokens * (p.heads / p.kv_heads), 0, keys, keys - tokens};
+  return {sequence, start, 0, tokens * p.group, 0, keys, keys - tokens};
 }
 
 // Tile `index` of those that the sequences, cut every `tile_rows` rows, give in turn. The tiles of
@@ -97,7 +95,9 @@ struct ScoreScale {
   }
 };
 
-// A sum of weights 2^(score - maximum), without keys if the sum is zero.
+// A sum of weights 2^(score - maximum), without keys if the sum is zero. The kernels with 16-bit
+// weights round maxima up to whole numbers: then the rounding of a weight does not depend on which
+// keys came before, and the result hardly on how keys are split.
 struct RowSum {
   float maximum, sum;
 };

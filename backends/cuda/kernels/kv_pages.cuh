@@ -5,39 +5,10 @@
 #pragma once
 
 #include "base.cuh"
+#include "params/kv_layout.h"
 #include "ptx/convert.cuh"
 
 namespace tandem::cuda {
-
-enum class Kv { kF32, kF16, kBF16, kQ8_0, kQ4_0 };
-
-inline constexpr int kPageTokens = 64;
-inline constexpr int kKvBlock = 32;
-
-__host__ __device__ constexpr bool IsBlockType(Kv type) {
-  return type == Kv::kQ8_0 || type == Kv::kQ4_0;
-}
-
-// Bytes of the numbers or codes of n elements.
-__host__ __device__ constexpr int CodeBytes(Kv type, int n) {
-  switch (type) {
-    case Kv::kF32:
-      return 4 * n;
-    case Kv::kF16:
-    case Kv::kBF16:
-      return 2 * n;
-    case Kv::kQ8_0:
-      return n;
-    case Kv::kQ4_0:
-      return n / 2;
-  }
-  return 0;
-}
-
-// Bytes of the scales of n elements.
-__host__ __device__ constexpr int ScaleBytes(Kv type, int n) {
-  return IsBlockType(type) ? n / kKvBlock * 2 : 0;
-}
 
 // The row of a token and head of a page.
 template <Kv kType>

@@ -21,15 +21,13 @@ struct KvTile {
   static constexpr int kWidth = kWidthOf;
   static constexpr int kKeys = kKeysOf;
   static constexpr bool kBlocks = IsBlockType(kType);
-  static constexpr int kRowBytes = CodeBytes(kType, kWidth);                  // in the cache
-  static constexpr int kPaddedBytes = CodeBytes(kType, RoundUp(kWidth, 16));  // zeros at the end
-  // An odd multiple of 16, so that eight rows lie in different banks.
-  static constexpr int kStride = kPaddedBytes % 32 == 16 ? kPaddedBytes : kPaddedBytes + 16;
+  static constexpr int kRowBytes = CodeBytes(kType, kWidth);        // in the cache
+  static constexpr int kPaddedBytes = TileRowBytes(kType, kWidth);  // here, zeros at the end
+  static constexpr int kStride = TileStride(kType, kWidth);
   static constexpr int kScaleRow = ScaleBytes(kType, kWidth);
   static constexpr int kScalesAt = kKeys * kStride;
-  static constexpr int kBytes = RoundUp(kScalesAt + kKeys * kScaleRow, 128);
+  static constexpr int kBytes = TileBytes(kType, kWidth, kKeys);
   static constexpr float kUnit = kType == Kv::kBF16 ? 16.0f : 1.0f;
-  static constexpr int kPages = CeilDiv(kKeys, kPageTokens);
   static_assert(kType != Kv::kF32 && kWidth % (kBlocks ? kKvBlock : 8) == 0);
   static_assert(kPageTokens % kKeys == 0 || kKeys % kPageTokens == 0);
 };
@@ -41,43 +39,64 @@ struct KvHead {
   i32 head, heads;
 };
 
-// The pages of the keys from `first`, a multiple of the tile's keys; keys from `end` on have none.
-template <class Tile>
+// The pages of kKeys keys from `first`, a multiple of kKeys; keys from `end` on have none.
+template <int kKeys>
 struct TilePages {
-  i32 page[Tile::kPages];
+  i32 page[CeilDiv(kKeys, kPageTokens)];
 
   __device__ __forceinline__ TilePages(const i32* table, int first, int end) {
 #pragma unroll
-    for (int i = 0; i < Tile::kPages; ++i) {
+    for (int i = 0; i < CeilDiv(kKeys, kPageTokens); ++i) {
       const int key = first + i * kPageTokens;
       page[i] = key < end ? table[key / kPageTokens] : 0;
     }
   }
+  // Of row `row` of the tile.
+  __device__ __forceinline__ i32 Of(int row) const {
+    i32 found = page[0];
+#pragma unroll
+    for (int i = 1; i < CeilDiv(kKeys, kPageTokens); ++i) {
+      found = row / kPageTokens == i ? page[i] : found;
+    }
+    return found;
+  }
 };
+
+// As many neighbouring lanes copy a row together.
+__host__ __device__ constexpr int LanesOfRow(int chunks) {
+  int lanes = 1;
+  while (lanes < chunks && lanes < kWarp) lanes *= 2;
+  return lanes;
+}
 
 template <class Tile, int kThreads>
 __device__ __forceinline__ void CopyCodes(u8* tile, const KvHead& from,
-                                          const TilePages<Tile>& pages, int first, int end) {
-  constexpr int kChunks = Tile::kPaddedBytes / 16;
-  constexpr int kTotal = Tile::kKeys * kChunks;
-  const u32 shared = SharedAddress(tile);
-#pragma unroll 4
-  for (int i = threadIdx.x; i < kTotal; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks, key = first + row;
-    const bool valid = key < end && chunk < Tile::kRowBytes / 16;
-    i32 page = pages.page[0];
+                                          const TilePages<Tile::kKeys>& pages, int first, int end) {
+  constexpr int kChunks = Tile::kPaddedBytes / 16, kLanes = LanesOfRow(kChunks);
+  constexpr int kRows = kThreads / kLanes;  // at once
+  const int lane = threadIdx.x % kLanes;
 #pragma unroll
-    for (int j = 1; j < Tile::kPages; ++j) page = row / kPageTokens == j ? pages.page[j] : page;
-    const u8* source = from.pages + page * from.page_stride +
-                       (key % kPageTokens * from.heads + from.head) * Tile::kRowBytes + chunk * 16;
-    CopyAsync16OrZero(shared + row * Tile::kStride + chunk * 16, valid ? source : from.pages,
-                      valid);
+  for (int i = 0; i < CeilDiv(Tile::kKeys, kRows); ++i) {
+    const int row = threadIdx.x / kLanes + i * kRows, key = first + row;
+    if (Tile::kKeys % kRows != 0 && row >= Tile::kKeys) break;
+    const bool valid = key < end;
+    const u8* source = from.pages + pages.Of(row) * from.page_stride +
+                       (key % kPageTokens * from.heads + from.head) * Tile::kRowBytes + lane * 16;
+    source = valid ? source : from.pages;
+    const u32 target = SharedAddress(tile) + row * Tile::kStride + lane * 16;
+#pragma unroll
+    for (int c = 0; c < kChunks; c += kLanes) {
+      if (c + kLanes > kChunks && lane + c >= kChunks) break;
+      const bool inside = Tile::kRowBytes == Tile::kPaddedBytes || lane + c < Tile::kRowBytes / 16;
+      CopyAsync16OrZero(target + 16 * c, source + 16 * c, valid && inside);
+    }
   }
 }
 
 template <class Tile, int kThreads>
 __device__ __forceinline__ void CopyScales(u8* tile, const KvHead& from,
-                                           const TilePages<Tile>& pages, int first, int end) {
+                                           const TilePages<Tile::kKeys>& pages, int first,
+                                           int end) {
   constexpr int kRow = Tile::kScaleRow;
   constexpr int kPiece = kRow % 8 == 0 ? 8 : kRow % 4 == 0 ? 4 : 2;
   constexpr int kPieces = kRow / kPiece;
@@ -85,10 +104,7 @@ __device__ __forceinline__ void CopyScales(u8* tile, const KvHead& from,
   for (int i = threadIdx.x; i < Tile::kKeys * kPieces; i += kThreads) {
     const int row = i / kPieces, at = i % kPieces * kPiece, key = first + row;
     const bool valid = key < end;
-    i32 page = pages.page[0];
-#pragma unroll
-    for (int j = 1; j < Tile::kPages; ++j) page = row / kPageTokens == j ? pages.page[j] : page;
-    const u8* source = from.pages + page * from.page_stride +
+    const u8* source = from.pages + pages.Of(row) * from.page_stride +
                        static_cast<i64>(kPageTokens) * from.heads * Tile::kRowBytes +
                        (key % kPageTokens * from.heads + from.head) * kRow + at;
     if constexpr (kPiece == 2) {
@@ -103,8 +119,8 @@ __device__ __forceinline__ void CopyScales(u8* tile, const KvHead& from,
 
 // Starts the copy of keys [first, first + kKeys); those from `end` on become zeros.
 template <class Tile, int kThreads>
-__device__ __forceinline__ void CopyTile(u8* tile, const KvHead& from, const TilePages<Tile>& pages,
-                                         int first, int end) {
+__device__ __forceinline__ void CopyTile(u8* tile, const KvHead& from,
+                                         const TilePages<Tile::kKeys>& pages, int first, int end) {
   CopyCodes<Tile, kThreads>(tile, from, pages, first, end);
   if constexpr (Tile::kBlocks) CopyScales<Tile, kThreads>(tile, from, pages, first, end);
 }
@@ -188,11 +204,6 @@ __device__ __forceinline__ KeyOperands LoadBlockKeys(const u8* tile, int key, in
     }
   }
   return k;
-}
-
-// Columns of V that a lane's loads give together, and how many column tiles of 8 that is.
-__host__ __device__ constexpr int ValueUnit(Kv type) {
-  return type == Kv::kQ8_0 ? 32 : type == Kv::kQ4_0 ? 64 : 16;
 }
 
 // The column of V, within a unit, that column `j` of its tile `i` stands for.

@@ -8,17 +8,17 @@
 
 namespace tandem::cuda {
 
-// Block n reads key n of the chunk.
+// Block n reads key begin + n.
 template <Kv kType>
 __global__ void __launch_bounds__(kConvertThreads)
     ReadLatents(const __grid_constant__ ReadLatentsParams p) {
-  const LatentChunk chunk = *p.chunk;
-  const int count = Max(0, Min(chunk.end - chunk.begin, p.rows));
+  const bool live = p.live_seqs == nullptr || p.sequence < *p.live_seqs;
+  const int count = live ? Max(0, Min(p.kv_len[p.sequence] - p.begin, p.rows)) : 0;
   const int n = blockIdx.x;
   if (n == 0 && threadIdx.x == 0) *p.count = count;
   if (n >= count) return;
-  const int key = chunk.begin + n;
-  const i32 page = p.page_table[chunk.sequence * p.page_table_row + key / kPageTokens];
+  const int key = p.begin + n;
+  const i32 page = p.page_table[p.sequence * p.page_table_row + key / kPageTokens];
   const KvRow<kType> row(p.cache + page * p.page_bytes, key % kPageTokens, 0, 1,
                          p.latent + p.rope);
 

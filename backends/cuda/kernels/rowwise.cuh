@@ -19,6 +19,7 @@ __device__ __forceinline__ bool IsLive(const i32* live, i64 row) {
 // Sum over the block, the same in every thread. Blocks of up to 32 warps.
 __device__ __forceinline__ float BlockSum(float x) {
   __shared__ float sums[32];
+  __syncthreads();  // a sum before this one has been read
   x = LanesSum(x);
   if (LaneIndex() == 0) sums[threadIdx.x / 32] = x;
   __syncthreads();
@@ -26,11 +27,10 @@ __device__ __forceinline__ float BlockSum(float x) {
   return LanesSum(x);
 }
 
-// A block for each token.
+// What a block does to one token, or to one head of it.
+
 template <WeightType kType>
-__global__ void Embed(const __grid_constant__ EmbedParams p) {
-  const i64 t = blockIdx.x;
-  if (!IsLive(p.live, t)) return;
+__device__ void EmbedToken(const EmbedParams& p, i64 t) {
   const i64 id = p.ids[t];
   const bool known = id >= 0 && id < p.vocab;
   const u8* row = p.table + id * p.table_stride;
@@ -39,10 +39,7 @@ __global__ void Embed(const __grid_constant__ EmbedParams p) {
   }
 }
 
-// A block for each head of each token.
-__global__ void RmsNorm(const __grid_constant__ RmsNormParams p) {
-  const i64 t = blockIdx.x / p.heads, h = blockIdx.x % p.heads;
-  if (!IsLive(p.live, t)) return;
+__device__ inline void RmsNormHead(const RmsNormParams& p, i64 t, i64 h) {
   const float* x = Row(p.x, t, h);
   float sum = 0.0f;
   for (int i = threadIdx.x; i < p.width; i += blockDim.x) sum += x[i] * x[i];
@@ -51,11 +48,9 @@ __global__ void RmsNorm(const __grid_constant__ RmsNormParams p) {
   for (int i = threadIdx.x; i < p.width; i += blockDim.x) out[i] = x[i] * scale * p.weight[i];
 }
 
-// A block for each token; a thread for each pair, then for each element that is only copied.
+// A thread for each pair, then for each element that is only copied.
 template <bool kHalves>
-__global__ void Rope(const __grid_constant__ RopeParams p) {
-  const i64 t = blockIdx.x;
-  if (!IsLive(p.live, t)) return;
+__device__ void RopeToken(const RopeParams& p, i64 t) {
   const float position = static_cast<float>(p.positions[t]);
   for (int i = threadIdx.x; i < p.heads * p.pairs; i += blockDim.x) {
     const int h = i / p.pairs, pair = i % p.pairs;
@@ -79,26 +74,20 @@ __global__ void Rope(const __grid_constant__ RopeParams p) {
   }
 }
 
-__global__ void Add(const __grid_constant__ BinaryParams p) {
-  const i64 t = blockIdx.x;
-  if (!IsLive(p.live, t)) return;
+__device__ inline void AddToken(const BinaryParams& p, i64 t) {
   for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
     Row(p.out, t)[i] = Row(p.a, t)[i] + Row(p.b, t)[i];
   }
 }
 
-__global__ void SwiGlu(const __grid_constant__ BinaryParams p) {
-  const i64 t = blockIdx.x;
-  if (!IsLive(p.live, t)) return;
+__device__ inline void SwiGluToken(const BinaryParams& p, i64 t) {
   for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
     const float gate = Row(p.a, t)[i];
     Row(p.out, t)[i] = gate / (1.0f + expf(-gate)) * Row(p.b, t)[i];
   }
 }
 
-__global__ void Concat(const __grid_constant__ BinaryParams p) {
-  const i64 t = blockIdx.x;
-  if (!IsLive(p.live, t)) return;
+__device__ inline void ConcatToken(const BinaryParams& p, i64 t) {
   const int width = p.width + p.b_width;
   for (int i = threadIdx.x; i < p.heads * width; i += blockDim.x) {
     const int h = i / width, at = i % width;
@@ -106,14 +95,39 @@ __global__ void Concat(const __grid_constant__ BinaryParams p) {
   }
 }
 
-__global__ void GatherRows(const __grid_constant__ GatherRowsParams p) {
-  const i64 r = blockIdx.x;
-  if (!IsLive(p.live, r)) return;
+__device__ inline void GatherRow(const GatherRowsParams& p, i64 r) {
   const i32 t = p.index[r];
   const bool known = t >= 0 && t < p.rows;
   for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
     Row(p.out, r)[i] = known ? Row(p.x, t)[i] : 0.0f;
   }
+}
+
+// A block for each token (x), for norms for each head of it.
+
+template <WeightType kType>
+__global__ void Embed(const __grid_constant__ EmbedParams p) {
+  if (IsLive(p.live, blockIdx.x)) EmbedToken<kType>(p, blockIdx.x);
+}
+__global__ void RmsNorm(const __grid_constant__ RmsNormParams p) {
+  const i64 t = blockIdx.x / p.heads;
+  if (IsLive(p.live, t)) RmsNormHead(p, t, blockIdx.x % p.heads);
+}
+template <bool kHalves>
+__global__ void Rope(const __grid_constant__ RopeParams p) {
+  if (IsLive(p.live, blockIdx.x)) RopeToken<kHalves>(p, blockIdx.x);
+}
+__global__ void Add(const __grid_constant__ BinaryParams p) {
+  if (IsLive(p.live, blockIdx.x)) AddToken(p, blockIdx.x);
+}
+__global__ void SwiGlu(const __grid_constant__ BinaryParams p) {
+  if (IsLive(p.live, blockIdx.x)) SwiGluToken(p, blockIdx.x);
+}
+__global__ void Concat(const __grid_constant__ BinaryParams p) {
+  if (IsLive(p.live, blockIdx.x)) ConcatToken(p, blockIdx.x);
+}
+__global__ void GatherRows(const __grid_constant__ GatherRowsParams p) {
+  if (IsLive(p.live, blockIdx.x)) GatherRow(p, blockIdx.x);
 }
 
 }  // namespace tandem::cuda

@@ -72,11 +72,9 @@ __device__ __forceinline__ void StoreElement(float x, u8* codes, int i) {
   }
 }
 
-// A block for each token (x) and head (y).
+// What a block does to a head of a token.
 template <Kv kType>
-__global__ void StoreKv(const __grid_constant__ StoreKvParams p) {
-  const int t = blockIdx.x, h = blockIdx.y;
-  if (p.live != nullptr && t >= *p.live) return;
+__device__ void StoreKvHead(const StoreKvParams& p, i64 t, int h) {
   const i64 slot = p.slots[t];
   if (slot < 0 || slot >= p.pages * kPageTokens) return;
   const KvRow<kType> row(p.cache + slot / kPageTokens * p.page,
@@ -90,6 +88,13 @@ __global__ void StoreKv(const __grid_constant__ StoreKvParams p) {
   } else {
     for (int i = threadIdx.x; i < p.width; i += blockDim.x) StoreElement<kType>(x[i], row.codes, i);
   }
+}
+
+// A block for each token (x) and head (y).
+template <Kv kType>
+__global__ void StoreKv(const __grid_constant__ StoreKvParams p) {
+  const int t = blockIdx.x;
+  if (p.live == nullptr || t < *p.live) StoreKvHead<kType>(p, t, blockIdx.y);
 }
 
 }  // namespace tandem::cuda

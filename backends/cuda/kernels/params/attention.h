@@ -15,6 +15,7 @@ struct AttentionParams {
   i64 v_page;
   float* out;  // [T, H, Dv]
   i64 out_token, out_head;
+  i32 out_fours;  // whether four elements may be written together: rows begin at multiples of 16 bytes
   float* lse;  // [T, H], or null
   i64 lse_token;
   const float* sinks;  // [H], or null
@@ -24,8 +25,8 @@ struct AttentionParams {
   i64 page_table_row;
   const i32* live_seqs;  // or null
   i32 seqs;
-  i32 heads, kv_heads;
-  i32 dk, dv, v_offset;  // v_offset: the first element of V in K, if V is a view
+  i32 heads, kv_heads, group;  // group: heads / kv_heads
+  i32 dk, dv, v_offset;        // v_offset: the first element of V in K, if V is a view
   float scale, soft_cap;
   i32 causal;
   i64 window;

@@ -7,12 +7,10 @@ namespace tandem::cuda {
 
 struct AttentionDecodeParams {
   AttentionParams attention;
-  float* values;    // [units, rows of a tile, Dv]: each unit's sums, divided by their weight
-  float* weights;   // [units, rows of a tile, 2]: maximum of the scores (base 2) and sum
+  float* values;    // [units, rows of a tile, Dv]: each unit's sums
+  float* weights;   // [units, rows of a tile, 2]: maximum of the scores (base 2), sum of weights
   i32 most_splits;  // of the keys of a sequence
-  i32 least_keys;   // of a split
-  i32 tile_rows;    // for the kernel that merges
-  i32 tile_keys;
+  i32 least_tiles;  // of keys in a split
 };
 
 }  // namespace tandem::cuda

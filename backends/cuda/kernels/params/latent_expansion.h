@@ -5,16 +5,12 @@
 
 namespace tandem::cuda {
 
-// Which keys of which sequence a launch expands, in device memory: keys [begin, end).
-struct LatentChunk {
-  i32 sequence, begin, end;
-};
-
-// Row n of the workspace is key begin + n.
+// Row n of the workspace is key begin + n of a sequence, as long as it has one.
 struct ReadLatentsParams {
   const u8* cache;  // [P, 64, 1, latent + rope]
   const i32* page_table;
-  const LatentChunk* chunk;
+  const i32* kv_len;     // [S]
+  const i32* live_seqs;  // or null
   u8* out;        // f16 [rows, latent rounded up to 64], operand B
   float* scales;  // [rows]
   u8* k;          // f16 [rows, heads, k_head]; the last `rope` of each head are written
@@ -25,6 +21,7 @@ struct ReadLatentsParams {
   i32 latent, rope;  // multiples of 32
   i32 heads, k_head;
   i32 rows;
+  i32 sequence, begin;
 };
 
 }  // namespace tandem::cuda

@@ -1,0 +1,208 @@
+#include "backends/cuda/fuse.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "backends/cuda/dataflow.h"
+
+namespace tandem::cuda {
+namespace {
+
+bool SameView(const TensorView& a, const TensorView& b) {
+  return a.data == b.data && a.shape == b.shape && a.strides == b.strides;
+}
+
+// The output of a product, in one shape: [T, E].
+TensorView* OutputOf(KernelArgs& args) {
+  if (auto* linear = std::get_if<LinearArgs>(&args)) return &linear->out;
+  if (auto* experts = std::get_if<ExpertsArgs>(&args)) return &experts->out;
+  return nullptr;
+}
+
+class Fuser {
+ public:
+  Fuser(const Program& program, const FusionRules& rules)
+      : program_(program), rules_(rules), flow_(program), removed_(program.calls.size()) {
+    for (const Call& call : program.calls) fused_.push_back({.call = call});
+  }
+
+  std::vector<FusedCall> Run() {
+    const int count = static_cast<int>(fused_.size());
+    for (int i = 0; i < count; ++i) {
+      const KernelArgs& args = program_.calls[static_cast<size_t>(i)].args;
+      if (const auto* norm = std::get_if<RmsNormArgs>(&args)) TakeNorm(i, *norm);
+      if (const auto* activation = std::get_if<SwiGluArgs>(&args)) TakeActivation(i, *activation);
+    }
+    for (int i = 0; i < count; ++i) {
+      const KernelArgs& args = program_.calls[static_cast<size_t>(i)].args;
+      if (const auto* add = std::get_if<AddArgs>(&args)) TakeSum(i, *add);
+    }
+    for (int i = 0; i < count; ++i) {
+      const KernelArgs& args = program_.calls[static_cast<size_t>(i)].args;
+      if (const auto* add = std::get_if<AddArgs>(&args)) TakeAdd(i, *add);
+    }
+    std::vector<FusedCall> left;
+    for (size_t i = 0; i < fused_.size(); ++i) {
+      if (!removed_[i]) left.push_back(std::move(fused_[i]));
+    }
+    return left;
+  }
+
+ private:
+  FusedCall& at(int i) { return fused_[static_cast<size_t>(i)]; }
+  LinearArgs* LinearAt(int i) { return std::get_if<LinearArgs>(&at(i).call.args); }
+  bool IsRemoved(int i) const { return removed_[static_cast<size_t>(i)]; }
+  void Remove(int i) { removed_[static_cast<size_t>(i)] = true; }
+
+  // The linear layers that alone read what call `i` writes, `made`; empty if something else does,
+  // or if what they would read instead is gone by then.
+  std::vector<int> LayersBehind(int i, const TensorView& made,
+                                std::initializer_list<const TensorView*> instead) {
+    if (flow_.IsResult(i)) return {};
+    std::vector<int> readers = flow_.ReadersOf(i);
+    for (const int r : readers) {
+      const LinearArgs* linear = LinearAt(r);
+      if (linear == nullptr || !SameView(linear->x, made) || !rules_.before(*linear)) return {};
+      for (const TensorView* view : instead) {
+        const MemoryRange range = RangeOf(*view);
+        if (IsWrittenBetween(i, r, range) || range.Overlaps(RangeOf(linear->out))) return {};
+      }
+    }
+    return readers;
+  }
+
+  void TakeNorm(int i, const RmsNormArgs& norm) {
+    const std::vector<int> layers = LayersBehind(i, norm.out, {&norm.x});
+    if (layers.empty()) return;
+    for (const int r : layers) {
+      at(r).norm = norm;
+      LinearAt(r)->x = norm.x;
+    }
+    Remove(i);
+  }
+
+  void TakeActivation(int i, const SwiGluArgs& activation) {
+    const std::vector<int> layers =
+        LayersBehind(i, activation.out, {&activation.gate, &activation.up});
+    if (layers.empty()) return;
+    for (const int r : layers) {
+      at(r).activation = activation;
+      LinearAt(r)->x = activation.up;
+    }
+    Remove(i);
+  }
+
+  // The product whose output is the whole of `view` and is read by call `reader` alone; -1 if there
+  // is none that can add something to it.
+  int ProductOf(const TensorView& view, int reader) {
+    for (int i = reader - 1; i >= 0; --i) {
+      TensorView* out = OutputOf(at(i).call.args);
+      const bool writes = out != nullptr && SameView(*out, view);
+      if (!writes) {
+        if (IsWrittenBetween(i - 1, i + 1, RangeOf(view))) return -1;
+        continue;
+      }
+      const bool can = !IsRemoved(i) && !at(i).add.present() &&
+                       rules_.after(at(i).call.args) && !flow_.IsResult(i) &&
+                       flow_.ReadersOf(i) == std::vector<int>{reader};
+      return can ? i : -1;
+    }
+    return -1;
+  }
+
+  // What is left of call `i` reads, with what it took over.
+  std::vector<TensorView> ReadsOf(int i) {
+    std::vector<TensorView> views = Reads(at(i).call.args);
+    if (at(i).activation.has_value()) views.push_back(at(i).activation->gate);
+    if (at(i).add.present()) views.push_back(at(i).add);
+    return views;
+  }
+  bool Touches(const std::vector<TensorView>& views, const MemoryRange& range) {
+    return std::ranges::any_of(
+        views, [&](const TensorView& view) { return range.Overlaps(RangeOf(view)); });
+  }
+  // Calls after `first` and before `last` that are left.
+  bool IsReadBetween(int first, int last, const MemoryRange& range) {
+    for (int i = first + 1; i < last; ++i) {
+      if (!IsRemoved(i) && Touches(ReadsOf(i), range)) return true;
+    }
+    return false;
+  }
+  bool IsWrittenBetween(int first, int last, const MemoryRange& range) {
+    for (int i = first + 1; i < last; ++i) {
+      const auto workspace = reinterpret_cast<uintptr_t>(at(i).call.workspace.data);
+      const MemoryRange scratch = {workspace,
+                                   workspace + static_cast<uintptr_t>(at(i).call.workspace.bytes)};
+      if (!IsRemoved(i) && (Touches(Writes(at(i).call.args), range) || range.Overlaps(scratch))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // Whether product `p` may write `out` instead of call `i`, and read `term` then.
+  bool CanWrite(int p, int i, const TensorView& out, const TensorView& term) {
+    const MemoryRange range = RangeOf(out);
+    if (Touches(ReadsOf(p), range)) return false;
+    // The term itself may be where the sum goes: each element is read before it is written.
+    if (range.Overlaps(RangeOf(term)) && !SameView(out, term)) return false;
+    return !IsWrittenBetween(p, i, range) && !IsReadBetween(p, i, range) &&
+           !IsWrittenBetween(p, i, RangeOf(term));
+  }
+
+  void AddTo(int p, const TensorView& term, const TensorView& out) {
+    at(p).add = term;
+    *OutputOf(at(p).call.args) = out;
+  }
+
+  // term + (first + second), both products: (first + term), then second + that.
+  void TakeSum(int inner, const AddArgs& sum) {
+    const std::vector<int> readers = flow_.ReadersOf(inner);
+    if (readers.size() != 1 || flow_.IsResult(inner)) return;
+    const int outer = readers[0];
+    const auto* total = std::get_if<AddArgs>(&program_.calls[static_cast<size_t>(outer)].args);
+    if (total == nullptr || IsRemoved(outer)) return;
+    const bool right = SameView(total->b, sum.out);
+    if (!right && !SameView(total->a, sum.out)) return;
+    const TensorView& term = right ? total->a : total->b;
+    int first = ProductOf(sum.a, inner), second = ProductOf(sum.b, inner);
+    if (first < 0 || second < 0 || first == second) return;
+    if (first > second) std::swap(first, second);
+    const TensorView between = *OutputOf(at(first).call.args);
+    removed_[static_cast<size_t>(inner)] = true;  // its accesses no longer count
+    if (IsWrittenBetween(first, second, RangeOf(between)) ||
+        RangeOf(between).Overlaps(RangeOf(term)) || IsWrittenBetween(first, outer, RangeOf(term)) ||
+        !CanWrite(second, outer, total->out, between)) {
+      removed_[static_cast<size_t>(inner)] = false;
+      return;
+    }
+    AddTo(first, term, between);
+    AddTo(second, between, total->out);
+    Remove(outer);
+  }
+
+  void TakeAdd(int i, const AddArgs& add) {
+    if (IsRemoved(i)) return;
+    for (const bool right : {true, false}) {
+      const int p = ProductOf(right ? add.b : add.a, i);
+      const TensorView& term = right ? add.a : add.b;
+      if (p < 0 || !CanWrite(p, i, add.out, term)) continue;
+      AddTo(p, term, add.out);
+      return Remove(i);
+    }
+  }
+
+  const Program& program_;
+  const FusionRules& rules_;
+  const Dataflow flow_;
+  std::vector<FusedCall> fused_;
+  std::vector<bool> removed_;
+};
+
+}  // namespace
+
+std::vector<FusedCall> Fuse(const Program& program, const FusionRules& rules) {
+  return Fuser(program, rules).Run();
+}
+
+}  // namespace tandem::cuda
