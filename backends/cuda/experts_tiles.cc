@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cuda/kernels/params/convert_rows.h"
 #include "backends/cuda/kernels/params/experts.h"
 #include "backends/cuda/kernels/params/tile_ring.h"
 #include "backends/cuda/tensor_maps.h"
@@ -35,7 +36,7 @@ struct Sizes {
         experts(args.gate.dim(0)),
         width(args.x.dim(1)),
         hidden(args.gate.dim(1)),
-        tile_width(target.hopper() ? ExpertShape(1).tokens : kPortableTokens),
+        tile_width(target.hopper() ? ExpertShape(1, 16).tokens : kPortableTokens),
         max_tiles(MaxExpertTiles(static_cast<i32>(pairs), static_cast<i32>(experts),
                                  static_cast<i32>(tile_width))) {}
 };
@@ -65,7 +66,7 @@ struct Parts {
   const i32* any_out_exponent() const { return counts + 3; }
 };
 
-KernelSpec Helper(const char* name) {
+KernelSpec Helper(const std::string& name) {
   return {"experts_combine.cuh", absl::StrCat("tandem::cuda::", name)};
 }
 
@@ -124,7 +125,7 @@ class ExpertsLowering {
                                     .hidden_panels = static_cast<i32>(n_.hidden / 16),
                                     .out_panels = static_cast<i32>(n_.width / 16),
                                     .aligned = Aligned16(args_.x)};
-    return MakeLaunch(Helper("PlaceRows"), {static_cast<unsigned>(n_.tokens)}, {kConvertThreads}, 0,
+    return MakeLaunch(Helper(absl::StrCat("PlaceRows<", HeldFours(params.columns), ">")), {static_cast<unsigned>(n_.tokens)}, {kConvertThreads}, 0,
                       params);
   }
 
@@ -185,7 +186,7 @@ class ExpertsLowering {
     if (!lowering_.target.hopper()) return Portable(arguments, both, features, params);
     TANDEM_RETURN_IF_ERROR(AddMaps(both, features, inputs, params));
     const TileUnit unit = TileUnitOf(first.dtype);
-    const TileShape shape = ExpertShape(unit.tiles);
+    const TileShape shape = ExpertShape(unit.tiles, unit.bytes);
     const unsigned row_tiles = Tiles(features, both ? shape.rows() / 2 : shape.rows());
     const unsigned blocks = std::min<unsigned>(static_cast<unsigned>(lowering_.target.sms),
                                                static_cast<unsigned>(n_.max_tiles) * row_tiles);
@@ -198,7 +199,7 @@ class ExpertsLowering {
   Launch Portable(const std::string& arguments, bool both, int64_t features,
                   const ExpertProductsParams& params) const {
     const unsigned row_tiles = Tiles(features, both ? kPortableRows / 2 : kPortableRows);
-    const int ring = 4 * kPortableTokens * 128, staging = kExpertBox * (64 + 8) * 2;
+    const int ring = 4 * kPortableTokens * 128, staging = kPortableTokens * ((64 + 8) * 2 + 8);
     return MakeLaunch({"expert_products_portable.cuh",
                        absl::StrCat("tandem::cuda::ExpertProductsPortable", arguments)},
                       {static_cast<unsigned>(n_.max_tiles) * row_tiles}, {kPortableThreads},
@@ -210,7 +211,7 @@ class ExpertsLowering {
     const EncodeTensorMap encode = lowering_.encode_tensor_map;
     const int64_t panels = n_.experts * features / kTileRows;
     const DType type = both ? args_.gate.dtype : args_.down.dtype;
-    const int box_panels = both ? 4 : ExpertShape(1).rows() / kTileRows;
+    const int box_panels = both ? 4 : ExpertShape(1, 16).rows() / kTileRows;
     TANDEM_ASSIGN_OR_RETURN(params.weights, WeightsMap(encode, params.weights_data, type, inputs,
                                                        panels, box_panels));
     if (both) {

@@ -19,7 +19,6 @@
 namespace tandem::cuda {
 namespace {
 
-constexpr unsigned kConvertThreads = 256;  // of convert_rows.cuh
 constexpr int kPortableThreads = 128;
 constexpr int kPortableRows = 128;
 constexpr int kMostStages = 8;
@@ -102,9 +101,10 @@ Launch LowerConvert(const LinearArgs& args, const Parts& parts) {
                                     .columns = static_cast<i32>(args.x.shape.back()),
                                     .group_rows = static_cast<i32>(args.x.dim(0)),
                                     .aligned = Aligned16(args.x)};
-  return MakeLaunch({"convert_rows.cuh", "tandem::cuda::ConvertRows<false>"},
+  return MakeLaunch({"convert_rows.cuh",
+                     absl::StrCat("tandem::cuda::ConvertRows<false, ", HeldFours(params.columns), ">")},
                     {static_cast<unsigned>(args.x.dim(0)), static_cast<unsigned>(HeadsOf(args.x))},
-                    {kConvertThreads}, 0, params);
+                    {kConvertRowsThreads}, 0, params);
 }
 
 Launch LowerF32(const LinearArgs& args, const ProductSize& size) {

@@ -105,22 +105,24 @@ class TileWeights<WeightType::kF16> {
   static constexpr int kUnitTiles = 1;
   static constexpr int kUnitBytes = 1024;
 
+  // Read when they are unpacked, as they are operands then: earlier, while products of the step
+  // before are under way, their registers must not be written.
   struct Raw {
-    uint4 halves[2];
+    const uint4* fragments;
   };
 
   __device__ static __forceinline__ Raw Load(const u8* unit, int /*tile*/, int lane) {
-    const uint4* fragments = reinterpret_cast<const uint4*>(unit);
-    return {{fragments[lane], fragments[kWarp + lane]}};
+    return {reinterpret_cast<const uint4*>(unit) + lane};
   }
 
   __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      a[4 * i] = raw.halves[i].x;
-      a[4 * i + 1] = raw.halves[i].y;
-      a[4 * i + 2] = raw.halves[i].z;
-      a[4 * i + 3] = raw.halves[i].w;
+      const uint4 halves = raw.fragments[i * kWarp];
+      a[4 * i] = halves.x;
+      a[4 * i + 1] = halves.y;
+      a[4 * i + 2] = halves.z;
+      a[4 * i + 3] = halves.w;
     }
   }
 };
