@@ -43,6 +43,11 @@ std::vector<std::filesystem::path> PluginFolders() {
 
 // `index` is what follows "cuda": "", ":N" or ":sm_NN".
 Opened OpenCuda(std::string_view index, DeviceOptions options) {
+  constexpr std::string_view kPortable = ":portable";
+  if (index.ends_with(kPortable)) {
+    options.architecture = kPortable.substr(1);
+    index.remove_suffix(kPortable.size());
+  }
   if (index.starts_with(":sm_")) {
     options.architecture = index.substr(1);
   } else if (!index.empty()) {

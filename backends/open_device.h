@@ -17,6 +17,7 @@ namespace tandem {
 //                           one: "avx2", "avx512" or "amx"
 //   "cuda", "cuda:1"        an NVIDIA GPU, from the plugin libtandem_cuda.so that is found beside
 //                           the program or library, or in ../lib/tandem from there
+//   "cuda:portable"         that GPU with the kernels that any GPU can run; also "cuda:1:portable"
 //   "cuda:sm_90a"           no GPU, but its compiler: see DeviceOptions::architecture
 //   "./libmine.so"          a plugin: any path that contains '/' or ends in ".so"
 // A plugin stays loaded as long as its device lives. InvalidArgument for other names, NotFound for

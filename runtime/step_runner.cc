@@ -406,6 +406,10 @@ absl::Status StepRunner::ReadLogits(const Plan& plan, std::span<const SequenceSt
   size_t rows = 0;
   for (const SequenceStep& s : sequences) rows += static_cast<size_t>(CountRows(s));
   if (rows == 0) return absl::OkStatus();
+  if (sequences.size() == 1) {
+    return executor_->GetOutput(plan, port::kLogits, sequences[0].logits,
+                                static_cast<int64_t>(rows * vocab * sizeof(float)));
+  }
   logits_.resize(std::max(logits_.size(), rows * vocab));
   TANDEM_RETURN_IF_ERROR(executor_->GetOutput(plan, port::kLogits, logits_.data(),
                                               static_cast<int64_t>(rows * vocab * sizeof(float))));

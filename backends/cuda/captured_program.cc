@@ -1,5 +1,8 @@
 #include "backends/cuda/captured_program.h"
 
+#include <algorithm>
+#include <array>
+#include <map>
 #include <utility>
 
 #include "backends/cuda/queue.h"
@@ -27,7 +30,7 @@ class KernelTimer {
   }
   absl::StatusOr<double> Time(const Launch& launch) {
     TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventRecord(begin_, stream_), launch.label));
-    TANDEM_RETURN_IF_ERROR(context_.Start(launch, stream_));
+    TANDEM_RETURN_IF_ERROR(context_.Start(launch, stream_, /*may_overlap=*/false));
     TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventRecord(end_, stream_), launch.label));
     TANDEM_RETURN_IF_ERROR(driver_.Check(driver_.EventSynchronize(end_), launch.label));
     float milliseconds = 0;
@@ -78,30 +81,64 @@ class CapturedProgram final : public Executable {
   std::vector<Launch> launches_;
 };
 
-// Records what is launched on a stream of its own, which runs nothing.
+// Where launches go: each on one of two streams, in order there.
+struct StreamPlan {
+  std::vector<int> stream_of;
+  std::vector<std::vector<int>> waits;  // launches of the other stream that a launch waits for
+  std::vector<bool> is_waited_for;
+  std::array<int, 2> last = {-1, -1};
+};
+
+// A launch follows the one that it has to wait for; the second stream takes what can run beside the
+// last launch of the first.
+StreamPlan PlanStreams(const std::vector<Launch>& launches) {
+  StreamPlan plan;
+  plan.waits.resize(launches.size());
+  plan.is_waited_for.resize(launches.size());
+  for (size_t i = 0; i < launches.size(); ++i) {
+    const std::vector<int>& after = launches[i].after;
+    const auto follows = [&](int stream) {
+      return std::ranges::find(after, plan.last[static_cast<size_t>(stream)]) != after.end();
+    };
+    const int stream = after.empty() || follows(0) ? 0 : 1;
+    for (const int before : after) {
+      if (plan.stream_of[static_cast<size_t>(before)] == stream) continue;
+      plan.waits[i].push_back(before);
+      plan.is_waited_for[static_cast<size_t>(before)] = true;
+    }
+    plan.stream_of.push_back(stream);
+    plan.last[static_cast<size_t>(stream)] = static_cast<int>(i);
+  }
+  if (plan.last[1] >= 0) plan.is_waited_for[static_cast<size_t>(plan.last[1])] = true;
+  return plan;
+}
+
+// Records launches on streams of its own, which run nothing.
 class Recorder {
  public:
-  explicit Recorder(const Context& context) : driver_(context.driver()) {}
+  explicit Recorder(const Context& context) : context_(context), driver_(context.driver()) {}
   ~Recorder() {
     if (recording_) End();
     if (graph_ != nullptr) driver_.GraphDestroy(graph_);
-    if (stream_ != nullptr) driver_.StreamDestroy(stream_);
+    for (const auto& [launch, event] : events_) driver_.EventDestroy(event);
+    for (CUstream stream : streams_) {
+      if (stream != nullptr) driver_.StreamDestroy(stream);
+    }
   }
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
-  absl::Status Begin() {
-    TANDEM_RETURN_IF_ERROR(driver_.Check(
-        driver_.StreamCreate(&stream_, CU_STREAM_NON_BLOCKING), "creating a stream"));
-    TANDEM_RETURN_IF_ERROR(driver_.Check(
-        driver_.StreamBeginCapture(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
-        "recording a graph"));
-    recording_ = true;
-    return absl::OkStatus();
-  }
-  CUstream stream() const { return stream_; }
-
-  absl::StatusOr<CUgraphExec> Finish() {
+  absl::StatusOr<CUgraphExec> Record(const std::vector<Launch>& launches) {
+    TANDEM_RETURN_IF_ERROR(Begin());
+    const StreamPlan plan = PlanStreams(launches);
+    for (size_t i = 0; i < launches.size(); ++i) {
+      const CUstream stream = streams_[static_cast<size_t>(plan.stream_of[i])];
+      for (const int before : plan.waits[i]) TANDEM_RETURN_IF_ERROR(Wait(stream, before));
+      const bool may_overlap = plan.waits[i].empty();
+      TANDEM_RETURN_IF_ERROR(context_.Start(launches[i], stream, may_overlap));
+      if (plan.is_waited_for[i]) TANDEM_RETURN_IF_ERROR(Mark(stream, static_cast<int>(i)));
+    }
+    if (plan.last[1] >= 0) TANDEM_RETURN_IF_ERROR(Wait(streams_[0], plan.last[1]));
     TANDEM_RETURN_IF_ERROR(driver_.Check(End(), "recording a graph"));
     CUgraphExec executable = nullptr;
     TANDEM_RETURN_IF_ERROR(
@@ -110,12 +147,36 @@ class Recorder {
   }
 
  private:
+  absl::Status Begin() {
+    for (CUstream& stream : streams_) {
+      TANDEM_RETURN_IF_ERROR(driver_.Check(
+          driver_.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "creating a stream"));
+    }
+    TANDEM_RETURN_IF_ERROR(driver_.Check(
+        driver_.StreamBeginCapture(streams_[0], CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+        "recording a graph"));
+    recording_ = true;
+    return absl::OkStatus();
+  }
+  absl::Status Mark(CUstream stream, int launch) {
+    CUevent& event = events_[launch];
+    TANDEM_RETURN_IF_ERROR(
+        driver_.Check(driver_.EventCreate(&event, CU_EVENT_DISABLE_TIMING), "creating an event"));
+    return driver_.Check(driver_.EventRecord(event, stream), "recording an event");
+  }
+  absl::Status Wait(CUstream stream, int launch) {
+    return driver_.Check(driver_.StreamWaitEvent(stream, events_.at(launch), 0),
+                         "waiting for an event");
+  }
   CUresult End() {
     recording_ = false;
-    return driver_.StreamEndCapture(stream_, &graph_);
+    return driver_.StreamEndCapture(streams_[0], &graph_);
   }
+
+  const Context& context_;
   const Driver& driver_;
-  CUstream stream_ = nullptr;
+  std::array<CUstream, 2> streams_ = {};
+  std::map<int, CUevent> events_;  // behind launches that others wait for
   CUgraph graph_ = nullptr;
   bool recording_ = false;
 };
@@ -127,11 +188,7 @@ absl::StatusOr<std::unique_ptr<Executable>> CaptureProgram(std::shared_ptr<Conte
   const ContextScope scope(context->driver(), context->handle());
   TANDEM_RETURN_IF_ERROR(scope.status());
   Recorder recorder(*context);
-  TANDEM_RETURN_IF_ERROR(recorder.Begin());
-  for (const Launch& launch : launches) {
-    TANDEM_RETURN_IF_ERROR(context->Start(launch, recorder.stream()));
-  }
-  TANDEM_ASSIGN_OR_RETURN(CUgraphExec graph, recorder.Finish());
+  TANDEM_ASSIGN_OR_RETURN(CUgraphExec graph, recorder.Record(launches));
   return std::make_unique<CapturedProgram>(std::move(context), graph, std::move(launches));
 }
 

@@ -12,8 +12,8 @@
 
 namespace tandem::cuda {
 
-// The kernels must be loaded. A launch starts when the one before it has ended, unless it waits
-// itself (Launch::waits_itself).
+// The kernels must be loaded. A launch starts when those that it names in Launch::after have ended, or
+// waits for them itself (Launch::waits_itself).
 absl::StatusOr<std::unique_ptr<Executable>> CaptureProgram(std::shared_ptr<Context> context,
                                                            std::vector<Launch> launches);
 

@@ -9,23 +9,25 @@ namespace tandem::cuda {
 namespace {
 
 constexpr int kOldestArch = 80;
+constexpr std::string_view kPortable = "portable";
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Context>> Context::Open(std::shared_ptr<const Driver> driver,
-                                                       int index, const std::string& cache_folder,
-                                                       int threads) {
+                                                       const DeviceOptions& options) {
   auto context = std::shared_ptr<Context>(new Context(std::move(driver)));
-  TANDEM_RETURN_IF_ERROR(context->Describe(index));
+  TANDEM_RETURN_IF_ERROR(context->Describe(options));
   const Driver& d = *context->driver_;
   TANDEM_RETURN_IF_ERROR(d.Check(d.DevicePrimaryCtxRetain(&context->handle_, context->device_),
-                                 absl::StrCat("opening GPU ", index)));
-  context->compiler_ = std::make_unique<Compiler>(context->target_, cache_folder, threads);
+                                 absl::StrCat("opening GPU ", options.index)));
+  context->compiler_ = std::make_unique<Compiler>(context->target_, options.cache_folder, options.threads);
   return context;
 }
 
-absl::Status Context::Describe(int index) {
+absl::Status Context::Describe(const DeviceOptions& options) {
   const Driver& d = *driver_;
+  const int index = options.index;
+  target_.portable = options.architecture == kPortable;
   int count = 0;
   TANDEM_RETURN_IF_ERROR(d.Check(d.DeviceGetCount(&count), "counting GPUs"));
   if (index < 0 || index >= count) {
@@ -111,7 +113,7 @@ absl::StatusOr<CUfunction> Context::Find(const KernelSpec& kernel) const {
   return absl::InternalError(absl::StrCat("kernel ", kernel.name, " was not loaded"));
 }
 
-absl::Status Context::Start(const Launch& launch, CUstream stream) const {
+absl::Status Context::Start(const Launch& launch, CUstream stream, bool may_overlap) const {
   TANDEM_ASSIGN_OR_RETURN(CUfunction function, Find(launch.kernel));
   std::array<CUlaunchAttribute, 2> attributes = {};
   unsigned count = 0;
@@ -119,7 +121,7 @@ absl::Status Context::Start(const Launch& launch, CUstream stream) const {
     attributes[count].id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
     attributes[count++].value.clusterDim = {launch.cluster, 1, 1};
   }
-  if (launch.waits_itself && target_.arch >= 90) {
+  if (may_overlap && launch.waits_itself && target_.arch >= 90) {
     attributes[count].id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
     attributes[count++].value.programmaticStreamSerializationAllowed = 1;
   }

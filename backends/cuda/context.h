@@ -12,16 +12,16 @@
 #include "backends/cuda/driver.h"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/target.h"
+#include "backends/device/device.h"
 
 namespace tandem::cuda {
 
 // Safe from several threads. Shared by the device and all that it made.
 class Context {
  public:
-  // GPU number `index`. NotFound if there is none, FailedPrecondition for one that is too old.
+  // GPU number options.index. NotFound if there is none, FailedPrecondition for one that is too old.
   static absl::StatusOr<std::shared_ptr<Context>> Open(std::shared_ptr<const Driver> driver,
-                                                       int index, const std::string& cache_folder,
-                                                       int threads);
+                                                       const DeviceOptions& options);
   ~Context();
 
   // Compiles, in parallel, and loads those that are not loaded yet.
@@ -30,8 +30,9 @@ class Context {
   // be current.
   absl::StatusOr<CUfunction> Find(const KernelSpec& kernel) const;
 
-  // Queues a launch of a loaded kernel. The context must be current.
-  absl::Status Start(const Launch& launch, CUstream stream) const;
+  // Queues a launch of a loaded kernel. The context must be current. `may_overlap`: a kernel that
+  // waits itself may begin while the one ahead of it in the stream still runs.
+  absl::Status Start(const Launch& launch, CUstream stream, bool may_overlap) const;
 
   const Driver& driver() const { return *driver_; }
   CUcontext handle() const { return handle_; }
@@ -42,7 +43,7 @@ class Context {
 
  private:
   explicit Context(std::shared_ptr<const Driver> driver) : driver_(std::move(driver)) {}
-  absl::Status Describe(int index);
+  absl::Status Describe(const DeviceOptions& options);
   absl::StatusOr<CUfunction> Load(const KernelSpec& kernel, const KernelImage& image);
 
   std::shared_ptr<const Driver> driver_;

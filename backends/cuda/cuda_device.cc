@@ -86,7 +86,7 @@ class GpuDevice final : public CudaKernels {
     TANDEM_RETURN_IF_ERROR(context_->LoadKernels({&launch.kernel, 1}));
     const ContextScope scope(context_->driver(), context_->handle());
     TANDEM_RETURN_IF_ERROR(scope.status());
-    return context_->Start(launch, HandleOf(stream));
+    return context_->Start(launch, HandleOf(stream), false);
   }
 
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
@@ -142,10 +142,9 @@ absl::StatusOr<std::unique_ptr<Device>> OpenCompiler(const DeviceOptions& option
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Device>> OpenCudaDevice(const DeviceOptions& options) {
-  if (!options.architecture.empty()) return OpenCompiler(options);
+  if (options.architecture.starts_with("sm_")) return OpenCompiler(options);
   TANDEM_ASSIGN_OR_RETURN(auto driver, Driver::Load());
-  TANDEM_ASSIGN_OR_RETURN(auto context, Context::Open(std::move(driver), options.index,
-                                                      options.cache_folder, options.threads));
+  TANDEM_ASSIGN_OR_RETURN(auto context, Context::Open(std::move(driver), options));
   TANDEM_ASSIGN_OR_RETURN(std::shared_ptr<Staging> staging, Staging::Create(context));
   const Target& target = context->target();
   DeviceInfo info = {.name = absl::StrCat("cuda:", options.index),

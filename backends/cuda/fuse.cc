@@ -1,6 +1,7 @@
 #include "backends/cuda/fuse.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "backends/cuda/dataflow.h"
@@ -42,8 +43,10 @@ class Fuser {
       if (const auto* add = std::get_if<AddArgs>(&args)) TakeAdd(i, *add);
     }
     std::vector<FusedCall> left;
-    for (size_t i = 0; i < fused_.size(); ++i) {
-      if (!removed_[i]) left.push_back(std::move(fused_[i]));
+    for (int i = 0; i < count; ++i) {
+      const bool moved = std::ranges::any_of(behind_, [i](const auto& b) { return b.second == i; });
+      if (!IsRemoved(i) && !moved) left.push_back(std::move(at(i)));
+      if (behind_.contains(i)) left.push_back(std::move(at(behind_[i])));
     }
     return left;
   }
@@ -110,13 +113,6 @@ class Fuser {
     return -1;
   }
 
-  // What is left of call `i` reads, with what it took over.
-  std::vector<TensorView> ReadsOf(int i) {
-    std::vector<TensorView> views = Reads(at(i).call.args);
-    if (at(i).activation.has_value()) views.push_back(at(i).activation->gate);
-    if (at(i).add.present()) views.push_back(at(i).add);
-    return views;
-  }
   bool Touches(const std::vector<TensorView>& views, const MemoryRange& range) {
     return std::ranges::any_of(
         views, [&](const TensorView& view) { return range.Overlaps(RangeOf(view)); });
@@ -124,18 +120,15 @@ class Fuser {
   // Calls after `first` and before `last` that are left.
   bool IsReadBetween(int first, int last, const MemoryRange& range) {
     for (int i = first + 1; i < last; ++i) {
-      if (!IsRemoved(i) && Touches(ReadsOf(i), range)) return true;
+      if (!IsRemoved(i) && Touches(ReadsOf(at(i)), range)) return true;
+      if (behind_.contains(i) && Touches(ReadsOf(at(behind_[i])), range)) return true;
     }
     return false;
   }
   bool IsWrittenBetween(int first, int last, const MemoryRange& range) {
     for (int i = first + 1; i < last; ++i) {
-      const auto workspace = reinterpret_cast<uintptr_t>(at(i).call.workspace.data);
-      const MemoryRange scratch = {workspace,
-                                   workspace + static_cast<uintptr_t>(at(i).call.workspace.bytes)};
-      if (!IsRemoved(i) && (Touches(Writes(at(i).call.args), range) || range.Overlaps(scratch))) {
-        return true;
-      }
+      if (!IsRemoved(i) && Touches(WritesOf(at(i)), range)) return true;
+      if (behind_.contains(i) && Touches(WritesOf(at(behind_[i])), range)) return true;
     }
     return false;
   }
@@ -143,7 +136,7 @@ class Fuser {
   // Whether product `p` may write `out` instead of call `i`, and read `term` then.
   bool CanWrite(int p, int i, const TensorView& out, const TensorView& term) {
     const MemoryRange range = RangeOf(out);
-    if (Touches(ReadsOf(p), range)) return false;
+    if (Touches(ReadsOf(at(p)), range)) return false;
     // The term itself may be where the sum goes: each element is read before it is written.
     if (range.Overlaps(RangeOf(term)) && !SameView(out, term)) return false;
     return !IsWrittenBetween(p, i, range) && !IsReadBetween(p, i, range) &&
@@ -168,17 +161,49 @@ class Fuser {
     int first = ProductOf(sum.a, inner), second = ProductOf(sum.b, inner);
     if (first < 0 || second < 0 || first == second) return;
     if (first > second) std::swap(first, second);
-    const TensorView between = *OutputOf(at(first).call.args);
+    // Experts last, so that a chain of other products may run beside their long one.
+    const bool experts_first = std::holds_alternative<ExpertsArgs>(at(first).call.args);
     removed_[static_cast<size_t>(inner)] = true;  // its accesses no longer count
-    if (IsWrittenBetween(first, second, RangeOf(between)) ||
-        RangeOf(between).Overlaps(RangeOf(term)) || IsWrittenBetween(first, outer, RangeOf(term)) ||
-        !CanWrite(second, outer, total->out, between)) {
-      removed_[static_cast<size_t>(inner)] = false;
-      return;
+    if (experts_first && AddInTurn(second, first, term, *total, outer)) return;
+    if (AddInTurn(first, second, term, *total, outer)) return;
+    removed_[static_cast<size_t>(inner)] = false;
+  }
+
+  // Product `a` adds the term, then product `b` adds the result of `a` and writes the total. If `b` is
+  // before `a`, it is moved behind it.
+  bool AddInTurn(int a, int b, const TensorView& term, const AddArgs& total, int outer) {
+    const TensorView between = *OutputOf(at(a).call.args);
+    const int last = std::max(a, b);
+    if (RangeOf(between).Overlaps(RangeOf(term)) || IsWrittenBetween(a, last, RangeOf(between)) ||
+        IsWrittenBetween(a, outer, RangeOf(term))) {
+      return false;
     }
-    AddTo(first, term, between);
-    AddTo(second, between, total->out);
+    if (b < a && !MaySink(b, a)) return false;
+    if (Touches(ReadsOf(at(b)), RangeOf(total.out)) ||
+        RangeOf(total.out).Overlaps(RangeOf(between)) ||
+        IsWrittenBetween(last, outer, RangeOf(total.out)) ||
+        IsReadBetween(last, outer, RangeOf(total.out))) {
+      return false;
+    }
+    // What the term is read as must still be so when `a` runs, and the total may be its place.
+    if (RangeOf(total.out).Overlaps(RangeOf(term)) && !SameView(total.out, term)) return false;
+    AddTo(a, term, between);
+    AddTo(b, between, total.out);
+    if (b < a) behind_[a] = b;
     Remove(outer);
+    return true;
+  }
+
+  // Whether call `i` may run right behind call `last`.
+  bool MaySink(int i, int last) {
+    for (const TensorView& view : ReadsOf(at(i))) {
+      if (IsWrittenBetween(i, last + 1, RangeOf(view))) return false;
+    }
+    // Its output will be another one; its workspace is what it has.
+    const auto workspace = reinterpret_cast<uintptr_t>(at(i).call.workspace.data);
+    const MemoryRange scratch = {workspace,
+                                 workspace + static_cast<uintptr_t>(at(i).call.workspace.bytes)};
+    return !IsWrittenBetween(i, last + 1, scratch) && !IsReadBetween(i, last + 1, scratch);
   }
 
   void TakeAdd(int i, const AddArgs& add) {
@@ -197,9 +222,26 @@ class Fuser {
   const Dataflow flow_;
   std::vector<FusedCall> fused_;
   std::vector<bool> removed_;
+  std::map<int, int> behind_;  // a call, and the earlier one that is moved behind it
 };
 
 }  // namespace
+
+std::vector<TensorView> ReadsOf(const FusedCall& fused) {
+  std::vector<TensorView> views = Reads(fused.call.args);
+  if (fused.activation.has_value()) views.push_back(fused.activation->gate);
+  if (fused.add.present()) views.push_back(fused.add);
+  return views;
+}
+
+std::vector<TensorView> WritesOf(const FusedCall& fused) {
+  std::vector<TensorView> views = Writes(fused.call.args);
+  const Workspace& workspace = fused.call.workspace;
+  if (workspace.bytes > 0) {
+    views.push_back(MakeView(workspace.data, DType::kF32, {(workspace.bytes + 3) / 4}));
+  }
+  return views;
+}
 
 std::vector<FusedCall> Fuse(const Program& program, const FusionRules& rules) {
   return Fuser(program, rules).Run();

@@ -19,6 +19,10 @@ struct FusedCall {
   TensorView add;                        // absent: nothing is added to the result
 };
 
+// What the kernels of the call read and write, its workspace among the writes.
+std::vector<TensorView> ReadsOf(const FusedCall& fused);
+std::vector<TensorView> WritesOf(const FusedCall& fused);
+
 // Which calls have kernels that can take something over.
 struct FusionRules {
   std::function<bool(const LinearArgs&)> before;  // a norm or an activation

@@ -35,6 +35,9 @@ struct Launch {
   // write (ptx/launch.cuh).
   bool waits_itself = false;
   std::vector<std::byte> params;
+  // Positions, in the program's launches, of those that have to end first; with what these wait for,
+  // and so on, all that this one has to wait for.
+  std::vector<int> after;
   std::string label;  // for messages and profiles: the name of the call
   Work work;          // of the call, in its first launch
 };

@@ -10,6 +10,7 @@
 #include "backends/cuda/attention_params.h"
 #include "backends/cuda/attention_portable.h"
 #include "backends/cuda/attention_prompt.h"
+#include "backends/cuda/dependencies.h"
 #include "backends/cuda/experts_tiles.h"
 #include "backends/cuda/fuse.h"
 #include "backends/cuda/kernels/params/row_ops.h"
@@ -261,13 +262,24 @@ WeightLayout PreferredLayoutOf(const KernelArgs& args, const Target& target) {
 
 absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program,
                                                  const Lowering& lowering) {
+  const auto groups =
+      GroupRows(Fuse(program, RulesFor(lowering.target)), static_cast<size_t>(kMostRowOps));
+  const std::vector<std::vector<int>> dependencies = DependenciesOf(groups);
   std::vector<Launch> launches;
-  for (const auto& group :
-       GroupRows(Fuse(program, RulesFor(lowering.target)), static_cast<size_t>(kMostRowOps))) {
-    TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> lowered, LowerGroup(group, lowering));
-    for (Launch& launch : lowered) {
-      if (!IsEmpty(launch)) launches.push_back(std::move(launch));
+  std::vector<std::vector<int>> ends;  // of each group: the launches after which all of it is done
+  for (size_t i = 0; i < groups.size(); ++i) {
+    std::vector<int> after;
+    for (const int before : dependencies[i]) {
+      const std::vector<int>& end = ends[static_cast<size_t>(before)];
+      after.insert(after.end(), end.begin(), end.end());
     }
+    TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> lowered, LowerGroup(groups[i], lowering));
+    for (Launch& launch : lowered) {
+      if (IsEmpty(launch)) continue;
+      launch.after = std::exchange(after, {static_cast<int>(launches.size())});
+      launches.push_back(std::move(launch));
+    }
+    ends.push_back(std::move(after));
   }
   return launches;
 }

@@ -33,23 +33,6 @@ RowsOfCall RowsOf(const KernelArgs& args) {
       args);
 }
 
-std::vector<TensorView> ReadsOf(const FusedCall& fused) {
-  std::vector<TensorView> views = Reads(fused.call.args);
-  if (fused.activation.has_value()) views.push_back(fused.activation->gate);
-  if (fused.add.present()) views.push_back(fused.add);
-  return views;
-}
-
-// Writes, with the workspace as bytes.
-std::vector<TensorView> WritesOf(const FusedCall& fused) {
-  std::vector<TensorView> views = Writes(fused.call.args);
-  const Workspace& workspace = fused.call.workspace;
-  if (workspace.bytes > 0) {
-    views.push_back(MakeView(workspace.data, DType::kF32, {(workspace.bytes + 3) / 4}));
-  }
-  return views;
-}
-
 // conflict(a, b) for all pairs of which one writes.
 template <class Conflict>
 bool AnyConflict(const FusedCall& a, const FusedCall& b, Conflict conflict) {

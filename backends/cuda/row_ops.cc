@@ -72,6 +72,7 @@ absl::StatusOr<Launch> LowerRowOps(std::span<const FusedCall> group) {
       {"row_ops.cuh", absl::StrCat("tandem::cuda::RowOps<", KvArg(ToKv(stored)), ">")}, {blocks},
       {threads}, 0, params);
   launch.label = label;
+  launch.waits_itself = true;
   return launch;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/views.h"
@@ -19,8 +20,10 @@ unsigned ThreadsFor(int64_t elements) {
 template <class Params>
 std::vector<Launch> OneLaunch(std::string name, int64_t blocks, unsigned threads,
                               const Params& params) {
-  return {MakeLaunch({"rowwise.cuh", absl::StrCat("tandem::cuda::", name)},
-                     {static_cast<unsigned>(blocks)}, {threads}, 0, params)};
+  Launch launch = MakeLaunch({"rowwise.cuh", absl::StrCat("tandem::cuda::", name)},
+                             {static_cast<unsigned>(blocks)}, {threads}, 0, params);
+  launch.waits_itself = true;
+  return {std::move(launch)};
 }
 
 template <class Args>
@@ -118,8 +121,10 @@ std::vector<Launch> Lower(const RouteArgs& args) {
                    Bool(args.normalize), ">");
   // Score, choice, score of each group; then bytes for groups and experts.
   const auto shared = static_cast<unsigned>(params.experts * 9 + params.groups * 5);
-  return {MakeLaunch({"route.cuh", name}, {static_cast<unsigned>(params.rows)}, {32}, shared,
-                     params)};
+  Launch launch =
+      MakeLaunch({"route.cuh", name}, {static_cast<unsigned>(params.rows)}, {32}, shared, params);
+  launch.waits_itself = true;
+  return {std::move(launch)};
 }
 
 }  // namespace tandem::cuda

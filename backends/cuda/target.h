@@ -14,8 +14,9 @@ struct Target {
   int shared_per_block = 163 * 1024;   // most dynamic shared memory of a block, in bytes
   int l2_bytes = 40 << 20;
   double bytes_per_second = 2e12;  // of memory
+  bool portable = false;           // choose kernels that every GPU can run
   // Instructions that exist on this generation alone: wgmma and setmaxnreg.
-  bool hopper() const { return arch == 90; }
+  bool hopper() const { return arch == 90 && !portable; }
   // As compilers call it: "sm_90a".
   std::string ArchName() const;
   bool operator==(const Target&) const = default;

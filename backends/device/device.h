@@ -120,8 +120,9 @@ class Device {
 struct DeviceOptions {
   int threads = 0;  // CPU threads; 0: one for each core
   int index = 0;    // which of several devices of the kind: 1 for "cuda:1"
-  // Instead of a device that is there: one of this kind that only makes programs ready, so that
-  // what Prepare compiles is in the cache of a machine that has one. "sm_90a" for GPUs.
+  // "sm_90a": instead of a device that is there one that only makes programs ready, so that what
+  // Prepare compiles is in the cache of a machine that has one. "portable": kernels that do not
+  // depend on the generation of the device.
   std::string architecture;
   // A folder in which devices that compile keep the results; empty: none.
   std::string cache_folder;

@@ -99,6 +99,7 @@ __device__ __forceinline__ void LimitGroups(const float* choice, u8* taken, floa
 template <int kGating, bool kTop2, bool kNormalize>
 __global__ void Route(const __grid_constant__ RouteParams p) {
   extern __shared__ float shared[];
+  TakeTurn();
   const i64 t = blockIdx.x;
   if (!IsLive(p.live, t)) return;
   const int lane = LaneIndex();

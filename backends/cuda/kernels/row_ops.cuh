@@ -47,6 +47,7 @@ __device__ __forceinline__ void RunRowOp(const RowOp& op, i64 t) {
 // A block for each token. `kStored`: the type of the caches that are written.
 template <Kv kStored>
 __global__ void RowOps(const __grid_constant__ RowOpsParams p) {
+  TakeTurn();
   if (!IsLive(p.live, blockIdx.x)) return;
   for (int i = 0; i < p.count; ++i) {
     if (i > 0) __syncthreads();  // what the last one wrote

@@ -5,6 +5,7 @@
 #include "blocks.cuh"
 #include "params/rowwise.h"
 #include "ptx/convert.cuh"
+#include "ptx/launch.cuh"
 
 namespace tandem::cuda {
 
@@ -107,26 +108,33 @@ __device__ inline void GatherRow(const GatherRowsParams& p, i64 r) {
 
 template <WeightType kType>
 __global__ void Embed(const __grid_constant__ EmbedParams p) {
+  TakeTurn();
   if (IsLive(p.live, blockIdx.x)) EmbedToken<kType>(p, blockIdx.x);
 }
 __global__ void RmsNorm(const __grid_constant__ RmsNormParams p) {
+  TakeTurn();
   const i64 t = blockIdx.x / p.heads;
   if (IsLive(p.live, t)) RmsNormHead(p, t, blockIdx.x % p.heads);
 }
 template <bool kHalves>
 __global__ void Rope(const __grid_constant__ RopeParams p) {
+  TakeTurn();
   if (IsLive(p.live, blockIdx.x)) RopeToken<kHalves>(p, blockIdx.x);
 }
 __global__ void Add(const __grid_constant__ BinaryParams p) {
+  TakeTurn();
   if (IsLive(p.live, blockIdx.x)) AddToken(p, blockIdx.x);
 }
 __global__ void SwiGlu(const __grid_constant__ BinaryParams p) {
+  TakeTurn();
   if (IsLive(p.live, blockIdx.x)) SwiGluToken(p, blockIdx.x);
 }
 __global__ void Concat(const __grid_constant__ BinaryParams p) {
+  TakeTurn();
   if (IsLive(p.live, blockIdx.x)) ConcatToken(p, blockIdx.x);
 }
 __global__ void GatherRows(const __grid_constant__ GatherRowsParams p) {
+  TakeTurn();
   if (IsLive(p.live, blockIdx.x)) GatherRow(p, blockIdx.x);
 }
 

@@ -30,6 +30,13 @@ class FuseTest : public testing::Test {
   void Linear(std::string name, int x, int out) {
     Add(std::move(name), LinearArgs{.x = Place(x), .w = Weight(), .out = Place(out)});
   }
+  void Experts(std::string name, int x, int out) {
+    ExpertsArgs args = {.x = Place(x), .out = Place(out)};
+    args.ids = MakeView(Weight().data, DType::kI32, {1, 2});
+    args.weights = MakeView(Weight().data, DType::kF32, {1, 2});
+    args.gate = args.up = args.down = MakeView(Weight().data, DType::kF32, {4, kWidth, kWidth});
+    Add(std::move(name), args);
+  }
   void Activation(std::string name, int gate, int up, int out) {
     Add(std::move(name), SwiGluArgs{.gate = Place(gate), .up = Place(up), .out = Place(out)});
   }
@@ -142,6 +149,25 @@ TEST_F(FuseTest, TwoProductsAndAResidual) {
   Sum("both", 2, 3, 4);
   Sum("residual", 0, 4, 5);
   EXPECT_THAT(Fused({5}), ElementsAre("experts +0 >2", "shared +2 >5"));
+}
+
+TEST_F(FuseTest, ExpertsRunLast) {
+  Experts("experts", 1, 2);
+  Linear("shared", 1, 3);
+  Sum("both", 2, 3, 4);
+  Sum("residual", 0, 4, 5);
+  EXPECT_THAT(Fused({5}), ElementsAre("shared +0 >3", "experts +3 >5"));
+}
+
+TEST_F(FuseTest, ExpertsWhoseInputIsOverwrittenRunFirst) {
+  Experts("experts", 1, 2);
+  Linear("shared", 7, 3);
+  Linear("other", 7, 1);
+  Linear("late", 1, 6);
+  Sum("both", 2, 6, 4);
+  Sum("residual", 0, 4, 5);
+  EXPECT_THAT(Fused({3, 5}),
+              ElementsAre("experts +0 >2", "shared >3", "other >1", "late +2 >5"));
 }
 
 TEST_F(FuseTest, TheResidualMayBeWhereTheSumGoes) {

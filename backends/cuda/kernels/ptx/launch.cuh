@@ -20,4 +20,10 @@ __device__ __forceinline__ void LetNextKernelStart() {
 #endif
 }
 
+// Both, for kernels that have nothing to do before: the next one is launched while this one runs.
+__device__ __forceinline__ void TakeTurn() {
+  LetNextKernelStart();
+  WaitForKernelsAhead();
+}
+
 }  // namespace tandem::cuda
