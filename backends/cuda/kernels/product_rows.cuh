@@ -181,15 +181,21 @@ __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, 
   } else {
     constexpr int kMost = kSpread<kType, kColumns> ? 8 : 4;
     int i = 0;
-    auto add = [&]<int kCount>() {
-      AddTiles<kType, kColumns, kCount>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
-      i += kCount;
-    };
 #pragma unroll 1
-    while (i + kMost <= count) add.template operator()<kMost>();
-    if (kMost > 4 && i + 4 <= count) add.template operator()<4>();
-    if (i + 2 <= count) add.template operator()<2>();
-    if (i < count) add.template operator()<1>();
+    for (; i + kMost <= count; i += kMost) {
+      AddTiles<kType, kColumns, kMost>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+    }
+    if (kMost > 4 && i + 4 <= count) {
+      AddTiles<kType, kColumns, 4>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+      i += 4;
+    }
+    if (i + 2 <= count) {
+      AddTiles<kType, kColumns, 2>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+      i += 2;
+    }
+    if (i < count) {
+      AddTiles<kType, kColumns, 1>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+    }
   }
 }
 
