@@ -11,8 +11,7 @@ namespace {
 constexpr int kMostWidth = 1024;  // of a head, for tensor cores
 
 bool FitsTensorCores(Kv type, int width) {
-  return type != Kv::kF32 && width <= kMostWidth &&
-         width % (IsBlockType(type) ? kKvBlock : 8) == 0;
+  return type != Kv::kF32 && width <= kMostWidth && width % (IsBlockType(type) ? kKvBlock : 8) == 0;
 }
 
 bool IsAligned(const TensorView& pages) {
@@ -43,8 +42,7 @@ int64_t AttentionShape::MostRowTiles(int rows) const {
 std::string AttentionShape::ToString() const {
   return absl::StrCat(heads, "/", kv_heads, " heads of ", dk, "/", dv,
                       view() ? absl::StrCat(" at ", v_offset) : "", ", K ", static_cast<int>(k),
-                      ", V ", static_cast<int>(v), ", ", tokens, " tokens of ", seqs,
-                      " sequences");
+                      ", V ", static_cast<int>(v), ", ", tokens, " tokens of ", seqs, " sequences");
 }
 
 AttentionShape ShapeOf(const AttentionArgs& args) {
@@ -93,6 +91,8 @@ AttentionParams ToParams(const AttentionArgs& args) {
   p.out = static_cast<float*>(args.out.data);
   p.out_token = Elements(args.out.strides[0]);
   p.out_head = Elements(args.out.strides[1]);
+  p.out_fours = reinterpret_cast<uintptr_t>(args.out.data) % 16 == 0 && p.out_token % 4 == 0 &&
+                p.out_head % 4 == 0;
   p.lse = static_cast<float*>(args.lse.data);
   p.lse_token = Elements(args.lse.strides[0]);
   p.sinks = static_cast<const float*>(args.sinks.data);

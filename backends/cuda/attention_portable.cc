@@ -50,8 +50,7 @@ std::vector<Launch> LowerPlain(const AttentionArgs& args, const AttentionShape& 
   const Dim3 grid = {static_cast<unsigned>(shape.MostRowTiles(kPlainRows)),
                      static_cast<unsigned>(shape.kv_heads)};
   const auto shared = static_cast<unsigned>(kPlainRows * shape.dk * sizeof(float));
-  return {MakeLaunch({"attention_plain.cuh", name}, grid, {kPlainThreads}, shared,
-                     ToParams(args))};
+  return {MakeLaunch({"attention_plain.cuh", name}, grid, {kPlainThreads}, shared, ToParams(args))};
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base.cuh"
 #include "params/attention_decode.h"
 #include "ptx/launch.cuh"
+#include "ptx/vector.cuh"
 
 namespace tandem::cuda {
 
@@ -31,8 +32,9 @@ __device__ __forceinline__ void WritePartial(const AttentionDecodeParams& p,
     }
   }
   const float factor[2] = {T::VTile::kUnit, T::VTile::kUnit};
-  tile.WriteValues(factor, [&](int i, int column, float value) {
-    if (tile.Row(i) < unit.rows.rows) values[tile.Row(i) * T::kDv + column] = value;
+  tile.WriteFours(factor, [&](int i, int column, const float4& four) {
+    const int row = tile.Row(i);
+    if (row < unit.rows.rows) StoreGlobal4(values + row * T::kDv + column, four);
   });
 }
 
@@ -107,11 +109,9 @@ __global__ void __launch_bounds__(T::kThreads)
   LetNextKernelStart();
   if (WarpIndex() == 0) StartUnits<T>(p, list);
   typename T::Worker tile(p.attention, shared);
-  while (true) {
-    if (WarpIndex() == 0) ListUnits<T>(p, list);
-    __syncthreads();
+  __syncthreads();
+  while (list.count > 0) {
     const int count = list.count;
-    if (count == 0) return;
     UnitCopies<T> copies(p.attention, list, shared);
     for (int i = 0; i < kAhead; ++i) copies.Next();
     int head = 0;
@@ -137,6 +137,8 @@ __global__ void __launch_bounds__(T::kThreads)
       WriteUnit<T>(p, tile, unit);
     }
     __syncthreads();  // nobody reads the list
+    if (WarpIndex() == 0) ListUnits<T>(p, list);
+    __syncthreads();
   }
 }
 

@@ -9,6 +9,7 @@
 #include "attention_rows.cuh"
 #include "base.cuh"
 #include "ptx/convert.cuh"
+#include "ptx/mbarrier.cuh"
 #include "ptx/mma.cuh"
 
 namespace tandem::cuda {
@@ -63,6 +64,9 @@ class DecodeTile {
         score_(p),
         values_(warp_) {}
 
+  // Among the warps that compute.
+  __device__ __forceinline__ void Barrier() const { NamedBarrierSync(1, T::kThreads); }
+
   // Brings the rows of q into shared memory. A barrier must follow, and then Begin.
   __device__ __forceinline__ void StoreQueries(const RowTile& rows) const {
     StoreQuery<T>(p_, rows, shared_ + T::kQueryAt,
@@ -87,10 +91,10 @@ class DecodeTile {
   // Takes the tile of keys from `first` on.
   __device__ __forceinline__ void Step(const TileSlots<T>& slots, int first) {
     StoreScores(slots);
-    __syncthreads();
+    Barrier();
 #pragma unroll
     for (int i = 0; i < T::kWarpRows; ++i) WeighRow(i, first);
-    __syncthreads();
+    Barrier();
     const int g = LaneIndex() / 4;
     values_.Scale(rows_[g].factor, rows_[g + 8].factor);
     const u32 weights = SharedAddress(shared_) + T::kWeightsAt +
@@ -111,11 +115,15 @@ class DecodeTile {
       const float sum = LanesSum(row_[i].sum);
       if (LaneIndex() == 0) rows_[WarpRow(i)].sum = {row_[i].maximum, sum};
     }
-    __syncthreads();
+    Barrier();
   }
   template <class Store>
   __device__ __forceinline__ void WriteValues(const float (&factor)[2], Store store) {
     values_.Write(factor, store);
+  }
+  template <class Store>
+  __device__ __forceinline__ void WriteFours(const float (&factor)[2], Store store) const {
+    values_.WriteFours(factor, store);
   }
   // Row i (0 or 1) of the lane's values, and its sum.
   __device__ __forceinline__ int Row(int i) const { return LaneIndex() / 4 + 8 * i; }
@@ -168,7 +176,7 @@ class DecodeTile {
       if (key < seen_[i].begin || key >= seen_[i].end) s[j] = -kInfinity;
       maximum = fmaxf(maximum, s[j]);
     }
-    maximum = fmaxf(row_[i].maximum, LanesMax(maximum));
+    maximum = fmaxf(row_[i].maximum, ceilf(LanesMax(maximum)));
     const float base = maximum == -kInfinity ? 0.0f : maximum;
     const float factor = Exp2(row_[i].maximum - base);
     row_[i] = {maximum, row_[i].sum * factor};

@@ -7,10 +7,11 @@
 #include "params/attention_decode.h"
 #include "ptx/convert.cuh"
 #include "ptx/launch.cuh"
+#include "ptx/vector.cuh"
 
 namespace tandem::cuda {
 
-inline constexpr int kMergeThreads = 256;
+inline constexpr int kMergeThreads = 128;
 inline constexpr int kMostSplits = 256;
 
 // The sequence that a token belongs to, by the whole warp; -1 if none does.
@@ -85,12 +86,12 @@ __global__ void __launch_bounds__(kMergeThreads)
   const float* values = p.values + at * a.dv + (inside ? column : 0);
   const i64 step = static_cast<i64>(kTileRows) * a.dv;
   WaitForKernelsAhead();
-  constexpr int kBatch = 8;
+  constexpr int kBatch = Min(18, kMostSplits / kMergeSplits);  // read before the first is used
   float4 x[kBatch];
 #pragma unroll
   for (int j = 0; j < kBatch; ++j) {
     const int i = first + j * kMergeSplits;
-    x[j] = i < splits.count ? *reinterpret_cast<const float4*>(values + i * step)
+    x[j] = i < splits.count ? LoadGlobal4(values + i * step)
                             : float4{0.0f, 0.0f, 0.0f, 0.0f};
   }
   if (WarpIndex() == 0) {
@@ -105,7 +106,7 @@ __global__ void __launch_bounds__(kMergeThreads)
       const int k = i + j * kMergeSplits;
       if (k < splits.count) AddScaled(sum, factors[k], x[j]);
       const int next = k + kBatch * kMergeSplits;
-      if (next < splits.count) x[j] = *reinterpret_cast<const float4*>(values + next * step);
+      if (next < splits.count) x[j] = LoadGlobal4(values + next * step);
     }
   }
   partial[first][lane] = sum;

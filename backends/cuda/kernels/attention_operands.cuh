@@ -8,6 +8,7 @@
 #include "ptx/convert.cuh"
 #include "ptx/cp_async.cuh"
 #include "ptx/mma.cuh"
+#include "ptx/vector.cuh"
 
 namespace tandem::cuda {
 
@@ -311,15 +312,52 @@ class ValueSums {
   __device__ __forceinline__ void Write(const float (&factor)[2], Store store) {
     ForEach([&](int tile, int e, float& x) {
       const int unit = first_unit_ + tile / T::kUnitTiles;
-      const int column =
-          unit * T::kUnitColumns +
-          ValueColumn<T::VTile::kType>(tile % T::kUnitTiles, 2 * (LaneIndex() % 4) + e % 2);
+      const int column = unit * T::kUnitColumns +
+                         ValueColumn<T::VTile::kType>(tile % T::kUnitTiles,
+                                                      2 * (LaneIndex() % 4) + e % 2);
       const float value = factor[e / 2] == 0.0f ? 0.0f : x * factor[e / 2];
       if (column < T::kDv) store(e / 2, column, value);
     });
   }
+  // Calls store(i, column, four) for four neighbouring columns of row g + 8 i, times factor[i]. All
+  // lanes take part.
+  template <class Store>
+  __device__ __forceinline__ void WriteFours(const float (&factor)[2], Store store) const {
+    static_assert(T::kDv % 4 == 0);
+    const int t = LaneIndex() % 4;
+#pragma unroll
+    for (int u = 0; u < T::kWarpUnits; ++u) {
+      const int first = (first_unit_ + u) * T::kUnitColumns;
+#pragma unroll
+      for (int i = 0; i < T::kUnitTiles; i += T::VTile::kBlocks ? 4 : 1) {
+        if constexpr (T::VTile::kBlocks) {
+          // Tiles i .. i + 3 are neighbouring columns.
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int column = first + ValueColumn<T::VTile::kType>(i, 2 * t + e % 2);
+            const float4 four = {sums_[u][i][e], sums_[u][i + 1][e], sums_[u][i + 2][e],
+                                 sums_[u][i + 3][e]};
+            if (column < T::kDv) store(e / 2, column, Times(four, factor[e / 2]));
+          }
+        } else {
+          // Lanes 2s and 2s + 1 have columns 4s .. 4s + 3 of two rows: each takes one row.
+          const float(&x)[4] = sums_[u][i];
+          const bool odd = t % 2 != 0;
+          const float a = ShuffleXor(odd ? x[0] : x[2], 1), b = ShuffleXor(odd ? x[1] : x[3], 1);
+          const float4 four = odd ? float4{a, b, x[2], x[3]} : float4{x[0], x[1], a, b};
+          const int column = first + 8 * i + 4 * (t / 2);
+          if (column < T::kDv) store(odd ? 1 : 0, column, Times(four, odd ? factor[1] : factor[0]));
+        }
+      }
+    }
+  }
 
  private:
+  __device__ __forceinline__ static float4 Times(const float4& x, float factor) {
+    if (factor == 0.0f) return {0.0f, 0.0f, 0.0f, 0.0f};
+    return {x.x * factor, x.y * factor, x.z * factor, x.w * factor};
+  }
+
   template <class F>
   __device__ __forceinline__ void ForEach(F f) {
 #pragma unroll
@@ -350,9 +388,15 @@ __device__ __forceinline__ void WriteOut(const AttentionParams& p, const RowTile
     factor[i] =
         FinishRow(p, place, tile.Sum(i), tile.SpeaksForRow() && row < rows.rows) * Tile::kValueUnit;
   }
-  tile.WriteValues(factor, [&](int i, int column, float value) {
-    if (tile.Row(i) < rows.rows) p.out[at[i] + column] = value;
-  });
+  if (p.out_fours) {
+    tile.WriteFours(factor, [&](int i, int column, const float4& four) {
+      if (tile.Row(i) < rows.rows) StoreGlobal4(p.out + (i == 0 ? at[0] : at[1]) + column, four);
+    });
+  } else {
+    tile.WriteValues(factor, [&](int i, int column, float value) {
+      if (tile.Row(i) < rows.rows) p.out[at[i] + column] = value;
+    });
+  }
 }
 
 }  // namespace tandem::cuda

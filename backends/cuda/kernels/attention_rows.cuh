@@ -95,7 +95,9 @@ struct ScoreScale {
   }
 };
 
-// A sum of weights 2^(score - maximum), without keys if the sum is zero.
+// A sum of weights 2^(score - maximum), without keys if the sum is zero. The kernels with 16-bit
+// weights round maxima up to whole numbers: then the rounding of a weight does not depend on which
+// keys came before, and the result hardly on how keys are split.
 struct RowSum {
   float maximum, sum;
 };

@@ -121,6 +121,10 @@ class AttentionTile {
   __device__ __forceinline__ void WriteValues(const float (&factor)[2], Store store) {
     values_.Write(factor, store);
   }
+  template <class Store>
+  __device__ __forceinline__ void WriteFours(const float (&factor)[2], Store store) const {
+    values_.WriteFours(factor, store);
+  }
 
   // Row i (0 or 1) of the lane, in the tile.
   __device__ __forceinline__ int Row(int i) const {
@@ -205,7 +209,7 @@ class AttentionTile {
     RowPair factors;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const float maximum = fmaxf(row_[i].maximum, maxima.of[i]);
+      const float maximum = fmaxf(row_[i].maximum, ceilf(maxima.of[i]));
       base_[i] = maximum == -kInfinity ? 0.0f : maximum;
       factors.of[i] = Exp2(row_[i].maximum - base_[i]);
       row_[i] = {maximum, row_[i].sum * factors.of[i]};

@@ -97,43 +97,61 @@ __device__ __forceinline__ u32 WarpScan(u32 x) {
   return x;
 }
 
+// Where there are no more units than blocks, each block takes one. False if there are more.
+template <class T>
+__device__ __forceinline__ bool ListOneUnit(const AttentionDecodeParams& p, UnitList& list) {
+  const int lane = LaneIndex(), seqs = p.attention.seqs;
+  if (seqs > kWarp) return false;
+  // Read before the number of live sequences is known.
+  const SequenceUnits<T> mine(p, Min(lane, seqs - 1));
+  const int live = LiveSequences(p.attention);
+  const u32 through = WarpScan(lane < live ? mine.count : 0);
+  if (Shuffle(through, kWarp - 1) > gridDim.x) return false;
+  const u32 before = lane < live ? through - mine.count : through;
+  const bool has = before <= blockIdx.x && blockIdx.x < through;
+  if (has) list.units[0] = mine.Get(p, blockIdx.x - before);
+  const bool any = __any_sync(kAllLanes, has);
+  if (lane == 0) {
+    list.count = any ? 1 : 0;
+    list.live = list.sequence = 0;  // no more
+  }
+  __syncwarp();
+  return true;
+}
+
 // Finds the first unit of the block: those whose costs begin in its share are its own.
 template <class T>
-__device__ __forceinline__ void StartUnits(const AttentionDecodeParams& p, UnitList& list) {
+__device__ __forceinline__ void FindShare(const AttentionDecodeParams& p, UnitList& list) {
   const int live = LiveSequences(p.attention), lane = LaneIndex();
-  const auto cost_of = [&](int s) -> u32 {
-    const SequenceUnits<T> units(p, Min(s, p.attention.seqs - 1));  // before `live` is there
-    return s < live ? units.count * units.Cost() : 0;
-  };
   u32 total = 0;
-  for (int s = lane; s < live; s += kWarp) total += cost_of(s);
+  for (int s = lane; s < live; s += kWarp) {
+    const SequenceUnits<T> units(p, s);
+    total += units.count * units.Cost();
+  }
 #pragma unroll
   for (int i = kWarp / 2; i > 0; i /= 2) total += ShuffleXor(total, i);
   const u32 share = CeilDiv(total, gridDim.x), begin = share * blockIdx.x;
-  int sequence = live;
+  if (lane == 0) {
+    list.live = list.sequence = live;
+    list.end = Min(begin + share, total);
+  }
+  __syncwarp();
   u32 at = 0;
   for (int first = 0; first < live; first += kWarp) {
-    const u32 cost = cost_of(first + lane), through = at + WarpScan(cost);
+    const int s = first + lane;
+    const SequenceUnits<T> units(p, Min(s, live - 1));
+    const u32 cost = s < live ? units.count * units.Cost() : 0, through = at + WarpScan(cost);
     const u32 reached = __ballot_sync(kAllLanes, through > begin);
     if (reached != 0) {
-      sequence = first + __ffs(reached) - 1;
-      at = Shuffle(through - cost, __ffs(reached) - 1);
+      if (lane == __ffs(reached) - 1) {
+        const u32 before = through - cost, index = CeilDiv(begin - before, units.Cost());
+        list.sequence = s;
+        list.index = index;
+        list.at = before + index * units.Cost();
+      }
       break;
     }
     at = Shuffle(through, kWarp - 1);
-  }
-  u32 index = 0;
-  if (sequence < live) {
-    const u32 cost = SequenceUnits<T>(p, sequence).Cost();
-    index = CeilDiv(begin - at, cost);
-    at += index * cost;
-  }
-  if (lane == 0) {
-    list.live = live;
-    list.sequence = sequence;
-    list.index = index;
-    list.at = at;
-    list.end = Min(begin + share, total);
   }
   __syncwarp();
 }
@@ -166,6 +184,14 @@ __device__ __forceinline__ void ListUnits(const AttentionDecodeParams& p, UnitLi
     list.index = index;
     list.at = at;
   }
+}
+
+// Lists the first units of the block.
+template <class T>
+__device__ __forceinline__ void StartUnits(const AttentionDecodeParams& p, UnitList& list) {
+  if (ListOneUnit<T>(p, list)) return;
+  FindShare<T>(p, list);
+  ListUnits<T>(p, list);
 }
 
 }  // namespace tandem::cuda

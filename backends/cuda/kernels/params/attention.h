@@ -15,6 +15,7 @@ struct AttentionParams {
   i64 v_page;
   float* out;  // [T, H, Dv]
   i64 out_token, out_head;
+  i32 out_fours;  // whether four elements may be written together: rows begin at multiples of 16 bytes
   float* lse;  // [T, H], or null
   i64 lse_token;
   const float* sinks;  // [H], or null
