@@ -16,7 +16,7 @@ namespace {
 constexpr unsigned kThreads = kRowsWarps * 32;
 constexpr int kMostPairs = 128;           // kMaxPairs of experts_rows.cuh
 constexpr int kMostChosen = 32;           // of a token
-constexpr int kExpertsStatic = 4 * 1024;  // at most: static shared memory of the kernels of experts
+constexpr int kExpertsStatic = 5 * 1024;  // at most: static shared memory of the kernels of experts
 constexpr int kReserved = 1024;           // shared memory of each block that it cannot use
 constexpr int kRing = 80 * 1024;          // bytes of the rings of a block that suffice
 constexpr int kOuterPartsLog2 = 1;

@@ -13,19 +13,21 @@ inline constexpr int kMaxPairs = 128;
 // The experts that live tokens chose, each once, in the order of their first pairs; and which pair
 // (token times `chosen` plus choice) each token has with them.
 struct ChosenExperts {
+  alignas(16) i32 pair_ids[kMaxPairs];  // -1: no such expert
   i32 ids[kMaxPairs];
-  i16 pair[kMaxPairs][kMaxRows];  // -1: the token did not choose the expert
-  i16 same[kMaxPairs];            // the first pair of its token with the same expert; -1: none such
-  i32 pair_ids[kMaxPairs];        // -1: no such expert
+  alignas(4) i16 pair[kMaxPairs][kMaxRows];  // -1: the token did not choose the expert
+  i16 same[kMaxPairs];  // the first pair of its token with the same expert; -1: none such
+  i16 slot[kMaxPairs];  // of the expert, where a pair is its first
+  i32 firsts[kMaxPairs / kWarp];
   i32 count;
 };
 
 // For one token. Each warp writes all of it, the same as the others, and needs not wait for them.
 // What it chose twice is computed twice.
-__device__ __forceinline__ void ListChosenByOne(const ExpertsRowsParams& p, ChosenExperts& list) {
+// `id`: of choice `lane`, or anything that is no expert.
+__device__ __forceinline__ void ListChosenByOne(const ExpertsRowsParams& p, int id,
+                                                ChosenExperts& list) {
   const int lane = LaneIndex();
-  int id = -1;
-  if (lane < p.chosen) id = p.ids[lane];
   const bool valid = id >= 0 && id < p.experts;
   const u32 votes = __ballot_sync(kAllLanes, valid);
   const int slot = __popc(votes & ((1u << lane) - 1));
@@ -38,42 +40,53 @@ __device__ __forceinline__ void ListChosenByOne(const ExpertsRowsParams& p, Chos
   __syncwarp();
 }
 
+// The first of pairs [from, pair) with the expert of `pair`, else `pair`.
+__device__ __forceinline__ int FirstPair(const ChosenExperts& list, int from, int pair) {
+  const int id = list.pair_ids[pair];
+  int first = pair;
+#pragma unroll 4
+  for (int j = pair - 1; j >= from; --j) {
+    if (list.pair_ids[j] == id) first = j;
+  }
+  return first;
+}
+
+__device__ __forceinline__ int LoadChoice(const ExpertsRowsParams& p, int lane) {
+  return lane < p.chosen ? p.ids[lane] : -1;
+}
+
 // By all threads of the block, at least kMaxPairs.
 __device__ __forceinline__ void ListChosen(const ExpertsRowsParams& p, int live,
                                            ChosenExperts& list) {
   const int all = p.tokens * p.chosen, i = threadIdx.x;
+  const int token = i / p.chosen;
   int id = -1;  // read without waiting for `live`
-  if (i < all) id = p.ids[i / p.chosen * p.ids_row + i % p.chosen];
-  const int pairs = live * p.chosen;
-  if (i >= pairs || id < 0 || id >= p.experts) id = -1;
-  if (i == 0) list.count = 0;
+  if (i < all) id = p.ids[token * p.ids_row + i % p.chosen];
+  if (token >= live || id < 0 || id >= p.experts) id = -1;
   if (i < kMaxPairs) list.pair_ids[i] = id;
-  for (int j = i; j < pairs * kMaxRows; j += blockDim.x) list.pair[j / kMaxRows][j % kMaxRows] = -1;
-  __syncthreads();
-  bool first = id >= 0;
-  if (i < pairs) {
-    int same = i;
-    for (int j = i - 1; j >= 0; --j) {
-      if (list.pair_ids[j] != id) continue;
-      first = false;
-      if (j / p.chosen == i / p.chosen) same = j;
-    }
-    list.same[i] = static_cast<i16>(id < 0 ? -1 : same);
+  for (int j = i; j < kMaxPairs * kMaxRows / 2; j += kRowsThreads) {
+    reinterpret_cast<u32*>(list.pair)[j] = 0xFFFFFFFFu;
   }
-  // Pairs before this one that are the first of their experts; `pairs` fits into four warps.
-  __shared__ i32 firsts[kMaxPairs / kWarp];
-  const u32 votes = __ballot_sync(kAllLanes, first);
-  if (i < kMaxPairs && i % kWarp == 0) firsts[i / kWarp] = __popc(votes);
   __syncthreads();
-  int slot = __popc(votes & ((1u << (i % kWarp)) - 1));
-  for (int w = 0; w < i / kWarp && w < kMaxPairs / kWarp; ++w) slot += firsts[w];
-  if (first) {
+  const int owner = id >= 0 ? FirstPair(list, 0, i) : -1;
+  const int same = id >= 0 ? FirstPair(list, token * p.chosen, i) : -1;
+  if (i < kMaxPairs) list.same[i] = static_cast<i16>(same);
+  const u32 votes = __ballot_sync(kAllLanes, owner == i);
+  if (i < kMaxPairs && i % kWarp == 0) list.firsts[i / kWarp] = __popc(votes);
+  __syncthreads();
+  if (owner == i) {
+    int slot = __popc(votes & ((1u << (i % kWarp)) - 1));
+    for (int w = 0; w < i / kWarp; ++w) slot += list.firsts[w];
+    list.slot[i] = static_cast<i16>(slot);
     list.ids[slot] = id;
-    for (int j = pairs - 1; j >= i; --j) {
-      if (list.pair_ids[j] == id) list.pair[slot][j / p.chosen] = static_cast<i16>(j);
-    }
-    atomicAdd(&list.count, 1);
   }
+  if (i == 0) {
+    int count = 0;
+    for (int w = 0; w < kMaxPairs / kWarp; ++w) count += list.firsts[w];
+    list.count = count;
+  }
+  __syncthreads();
+  if (id >= 0 && same == i) list.pair[list.slot[owner]][token] = static_cast<i16>(i);
   __syncthreads();
 }
 
@@ -148,9 +161,16 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
             reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
   WaitForKernelsAhead();
   LetNextKernelStart();  // not before: it reads what the kernels ahead of this one write
+  // One row is loaded ahead of the weights, whose stream would delay it.
+  const SharedActivations<kType> x = {shared + at.codes, shared + at.info,
+                                      ActivationRowBytes(p.width),
+                                      ActivationInfoRowBytes(p.width, sizeof(InfoOf<kType>))};
+  auto load = [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); };
+  const int choice = kColumns == 1 ? LoadChoice(p, lane) : -1;
+  if constexpr (kColumns == 1) QuantizeRows<kType, 1>(x, 1, p.width, load);
   const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
   if constexpr (kColumns == 1) {
-    ListChosenByOne(p, list);
+    ListChosenByOne(p, choice, list);
   } else {
     ListChosen(p, live, list);
   }
@@ -173,12 +193,8 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
 #pragma unroll 1
   for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
-  const SharedActivations<kType> x = {shared + at.codes, shared + at.info,
-                                      ActivationRowBytes(p.width),
-                                      ActivationInfoRowBytes(p.width, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
-  QuantizeRows<kType, kLoadBatch<kColumns>>(
-      x, p.tokens, p.width, [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); });
+  if constexpr (kColumns > 1) QuantizeRows<kType, 2>(x, p.tokens, p.width, load);
   __syncthreads();
   const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);
 
@@ -221,13 +237,16 @@ __device__ __forceinline__ void LoadHidden(const ExpertsRowsParams& p, int pairs
   CopyAsyncWaitAll();
 }
 
-// Adds up a panel: for each token its choices in their order.
+// Adds up a panel: for each token its choices in their order. `weights`: of all pairs.
 __device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const ChosenExperts& list,
-                                           const float* partials, int panel, int live) {
+                                           const float* weights, const float* partials, int panel,
+                                           int live) {
   const int column = threadIdx.x / kTileRows, row = threadIdx.x % kTileRows;
   if (column >= live) return;
   const int out = panel * kTileRows + row;
-  float sum = p.add != nullptr ? p.add[column * p.add_row + out] : 0.0f;
+  const float start = p.add != nullptr ? p.add[column * p.add_row + out] : 0.0f;
+  float sum = 0;
+#pragma unroll 2
   for (int i = 0; i < p.chosen; ++i) {
     const int pair = list.same[column * p.chosen + i];
     if (pair < 0) continue;
@@ -235,9 +254,9 @@ __device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const Cho
     for (int part = 0; part < 1 << p.parts_log2; ++part) {
       y += partials[((pair << p.parts_log2) + part) * kTileRows + row];
     }
-    sum += p.weights[column * p.weights_row + i] * y;
+    sum += weights[column * p.chosen + i] * y;
   }
-  p.out[column * p.out_row + out] = sum;
+  p.out[column * p.out_row + out] = start + sum;
 }
 
 // A block takes panels of 16 outputs; its warps share the parts of all chosen experts, warp w parts
@@ -247,6 +266,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
     ExpertsOuter(const __grid_constant__ ExpertsRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ ChosenExperts list;
+  __shared__ float weights[kMaxPairs];
   const int max_pairs = p.tokens * p.chosen;
   const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
                                        max_pairs, p.inner, OuterPartials(max_pairs, p.parts_log2));
@@ -254,12 +274,16 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   using Ring = WarpRing<kStages, kStageBytes<kType>>;
   Ring ring(shared + at.ring + warp * Ring::kBytes,
             reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
-  LetNextKernelStart();
-  // The ids were written before the kernel ahead let this one start: only the hidden vectors are
-  // waited for.
+  // Ids and weights were written before the kernel ahead let this one start: only the hidden
+  // vectors are waited for.
+  const int choice = kColumns == 1 ? LoadChoice(p, lane) : -1;
   const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
+  if (threadIdx.x < max_pairs) {
+    const int token = threadIdx.x / p.chosen;
+    weights[threadIdx.x] = p.weights[token * p.weights_row + threadIdx.x % p.chosen];
+  }
   if constexpr (kColumns == 1) {
-    ListChosenByOne(p, list);
+    ListChosenByOne(p, choice, list);
   } else {
     ListChosen(p, live, list);
   }
@@ -286,6 +310,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
+  LetNextKernelStart();
   const SharedActivations<kType> hidden = {shared + at.codes, shared + at.info,
                                            ActivationRowBytes(p.inner),
                                            ActivationInfoRowBytes(p.inner, sizeof(InfoOf<kType>))};
@@ -320,7 +345,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
       }
     }
     __syncthreads();
-    WriteOuter(p, list, partials, panel, live);
+    WriteOuter(p, list, weights, partials, panel, live);
     __syncthreads();
   }
 }

@@ -87,16 +87,85 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
   }
 }
 
-// Units of a tile each.
+// With one row of activations a product has seven columns to spare. They take the products of
+// other tiles: the row's block of tile j stands in column j, the other columns are zero, and the
+// sums of up to eight tiles come out side by side, lane (g, t) having those of tiles 2t and 2t + 1.
+// So scales are applied once for eight tiles, and the sums of the four lanes t are added up at the
+// end.
+template <WeightType kType, int kColumns>
+inline constexpr bool kSpread = kColumns == 1 && kTileScales<kType> == 1;
+
+// Tile `i` of those that begin at `units`, with a unit each or all in one.
+template <WeightType kType>
+__device__ __forceinline__ const u8* UnitOf(const u8* units, int i) {
+  return kTileForm<kType>.unit_tiles == 1 ? units + i * kTileForm<kType>.unit_bytes : units;
+}
+template <WeightType kType>
+__device__ __forceinline__ int TileInUnit(int i) {
+  return kTileForm<kType>.unit_tiles == 1 ? 0 : i;
+}
+
+template <WeightType kType, int kCount>
+__device__ __forceinline__ void AddSpread(const u8* units, int block, int lane,
+                                          const SplitTable& table,
+                                          const LaneActivations<kType, 1>& x, LaneSums<1>& sums) {
+  constexpr InfoForm form = kInfoForm<kType>;
+  const int g = lane / 4, t = lane % 4;
+  uint2 b = *reinterpret_cast<const uint2*>(x.codes + (block + Min(g, kCount - 1)) * kTileElements);
+  InfoOf<kType> info[2];
+  i32 d[4] = {kIntegerBits, kIntegerBits, kIntegerBits, kIntegerBits}, d2[4] = {};
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    info[c] = x.info[0][block + Min(2 * t + c, kCount - 1)];
+    if constexpr (form == InfoForm::kBias) d[c] = d[c + 2] = info[c].bias[0];
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const TileCodes<kType> codes =
+        LoadTileCodes<kType>(UnitOf<kType>(units, i), TileInUnit<kType>(i), lane);
+    const u32 b0 = g == i ? b.x : 0, b1 = g == i ? b.y : 0;
+    u32 a[4];
+    if constexpr (kTwoLookUps<kType>) {
+      u32 a2[4];
+      UnpackTwice<kType>(table, codes, a, a2);
+      MmaS8(d2, a2, b0, b1);
+    } else {
+      UnpackBytes<kType>(codes, a);
+    }
+    MmaS8(d, a, b0, b1);
+  }
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    const bool inside = 2 * t + c < kCount;
+    const int i = Min(2 * t + c, kCount - 1);
+    const TileScales<kType> scales =
+        LoadTileScales<kType>(UnitOf<kType>(units, i), TileInUnit<kType>(i), g);
+    const float factor = inside ? info[c].scale : 0.0f;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const i32 sum = kTwoLookUps<kType> ? d[2 * row + c] + d2[2 * row + c] : d[2 * row + c];
+      sums.v[row][0] += scales.scale[row][0] * factor * IntegerToFloat(sum);
+      if constexpr (kHasMin<kType>) {
+        sums.v[row][0] += scales.min[row][0] * (inside ? info[c].sum[0] : 0.0f);
+      }
+    }
+  }
+}
+
+// kCount tiles that begin at `units`.
 template <WeightType kType, int kColumns, int kCount>
 __device__ __forceinline__ void AddTiles(const u8* units, int block, int lane,
                                          const SplitTable& table,
                                          const LaneActivations<kType, kColumns>& x,
                                          LaneSums<kColumns>& sums) {
+  if constexpr (kSpread<kType, kColumns>) {
+    AddSpread<kType, kCount>(units, block, lane, table, x, sums);
+  } else {
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    AddTile<kType, kColumns>(units + i * kTileForm<kType>.unit_bytes, 0, block + i, lane, table, x,
-                             sums);
+    for (int i = 0; i < kCount; ++i) {
+      AddTile<kType, kColumns>(UnitOf<kType>(units, i), TileInUnit<kType>(i), block + i, lane,
+                               table, x, sums);
+    }
   }
 }
 
@@ -108,15 +177,17 @@ __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, 
                                          LaneSums<kColumns>& sums) {
   constexpr TileForm f = kTileForm<kType>;
   if constexpr (f.unit_tiles > 1) {  // one unit
-#pragma unroll
-    for (int tile = 0; tile < f.unit_tiles; ++tile) {
-      AddTile<kType, kColumns>(stage, tile, first * f.unit_tiles + tile, lane, table, x, sums);
-    }
+    AddTiles<kType, kColumns, f.unit_tiles>(stage, first * f.unit_tiles, lane, table, x, sums);
   } else {
+    constexpr int kMost = kSpread<kType, kColumns> ? 8 : 4;
     int i = 0;
 #pragma unroll 1
-    for (; i + 4 <= count; i += 4) {
+    for (; i + kMost <= count; i += kMost) {
+      AddTiles<kType, kColumns, kMost>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+    }
+    if (kMost > 4 && i + 4 <= count) {
       AddTiles<kType, kColumns, 4>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+      i += 4;
     }
     if (i + 2 <= count) {
       AddTiles<kType, kColumns, 2>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
@@ -157,6 +228,10 @@ __device__ __forceinline__ void AddRun(int begin, int end, int lane, const Split
     AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, end - unit), lane, table, x,
                               sums);
     feeder.Feed(ring, next);
+  }
+  if constexpr (kSpread<kType, kColumns>) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) sums.v[row][0] = LanesSum<4>(sums.v[row][0]);
   }
 }
 
@@ -338,7 +413,6 @@ template <WeightType kType, int kColumns, int kStages, Prologue kPrologue>
 __global__ void __launch_bounds__(kRowsThreads, 2)
     LinearRows(const __grid_constant__ LinearRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
-  LetNextKernelStart();
   const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
                                        kColumns, p.k, PanelPartials(kColumns));
   const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
@@ -368,6 +442,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
+  LetNextKernelStart();  // earlier, its blocks would crowd on few multiprocessors
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info, ActivationRowBytes(p.k),
                                       ActivationInfoRowBytes(p.k, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
