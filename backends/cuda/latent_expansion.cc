@@ -111,9 +111,10 @@ absl::Status AddProduct(const Product& product, u8* f16_tiles, const TensorView&
     size.type = DType::kF16;
   }
   const Operand latents = {parts.latents, parts.scales, size.tokens, /*group_rows=*/0};
-  TANDEM_ASSIGN_OR_RETURN(Launch launch, LowerTileProduct(size, weights, latents, nullptr, out,
-                                                          parts.count, lowering));
-  launches.push_back(std::move(launch));
+  TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> made,
+                          LowerTileProduct(size, weights, latents, nullptr, out, parts.count,
+                                           /*parts=*/nullptr, lowering));
+  for (Launch& launch : made) launches.push_back(std::move(launch));
   return absl::OkStatus();
 }
 

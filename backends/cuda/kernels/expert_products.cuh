@@ -60,7 +60,7 @@ __global__ void __launch_bounds__((kExpertConsumers + 1) * kWarpgroup, 1)
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
       const Tile tile(p, i, Tile::Load(p, i));
       ProduceTile<kExpertBox, Weights>(shared.ring, state, &p.x, tile.place, tile.boxes(),
-                                       BoxesOf(p, tile), CeilDiv(p.k_tiles, kStepTiles));
+                                       BoxesOf(p, tile), 0, CeilDiv(p.k_tiles, kStepTiles));
     }
   } else {
     RegistersGrow<kConsumerRegisters<kExpertConsumers>>();

@@ -10,7 +10,7 @@ namespace tandem::cuda {
 
 inline constexpr int kF32Tokens = 16;          // of a block
 inline constexpr int kF32OutputWarps = 4;      // 16 outputs each
-inline constexpr int kF32SplitWarps = 2;       // parts of k
+inline constexpr int kF32SplitWarps = 4;       // parts of k
 inline constexpr int kF32Threads = kF32OutputWarps * kF32SplitWarps * kWarp;
 inline constexpr int kF32Outputs = kF32OutputWarps * 16;
 

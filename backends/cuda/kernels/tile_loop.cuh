@@ -193,9 +193,8 @@ class Consumer {
   bool releases_;
 };
 
-// The weights of a tile for the producer: `boxes` boxes of as many panels as the map says, box i
-// beginning with panel panels[i] of map i % 2 (the second map: of the other matrix, if there are
-// two).
+// The weights of a tile for the producer: `boxes` boxes of as many panels as the maps say, the i-th
+// of map i % 2 (the second map is of the other matrix, if there are two).
 struct WeightBoxes {
   const TensorMap* maps[2];
   int boxes;
@@ -203,12 +202,12 @@ struct WeightBoxes {
   int stride;  // panels from a box to the next of the same map
 };
 
-// The producer's side, by one thread: the steps of a tile whose tokens begin at row `row` of the
-// map, in `boxes` boxes of kBoxRows.
+// The producer's side, by one thread: `steps` steps of a tile, from `first_step`, a multiple of
+// kWeightSteps; its tokens begin at row `row` of the map, in `boxes` boxes of kBoxRows.
 template <int kBoxRows, class Weights, class Ring>
 __device__ __forceinline__ void ProduceTile(Ring& ring, StateOf<Ring>& state, const TensorMap* map,
                                             int row, int boxes, const WeightBoxes& weights,
-                                            int steps) {
+                                            int first_step, int steps) {
   constexpr int kSteps = kWeightSteps<Weights>, kBoxBytes = kBoxRows * kStepK * 2;
   constexpr int kWeightBytes = Ring::kPanels * Ring::kPanelBytes;
   const int box_panels = Ring::kPanels / weights.boxes;
@@ -218,7 +217,8 @@ __device__ __forceinline__ void ProduceTile(Ring& ring, StateOf<Ring>& state, co
     MbarrierWait(&ring.token_barriers.empty[stage], state.tokens.parity ^ 1);
     MbarrierArriveExpect(full, boxes * kBoxBytes + (Ring::kTogether ? kWeightBytes : 0));
     for (int i = 0; i < boxes; ++i) {
-      TmaLoad2D(ring.tokens[stage] + i * kBoxBytes, map, full, step * kStepK, row + i * kBoxRows);
+      TmaLoad2D(ring.tokens[stage] + i * kBoxBytes, map, full, (first_step + step) * kStepK,
+                row + i * kBoxRows);
     }
     state.tokens.Advance();
     if (step % kSteps != 0) continue;
@@ -232,7 +232,8 @@ __device__ __forceinline__ void ProduceTile(Ring& ring, StateOf<Ring>& state, co
     }
     for (int i = 0; i < weights.boxes; ++i) {
       TmaLoad3D(ring.weights[weight_stage][i * box_panels], weights.maps[i % 2], full, 0,
-                step / kSteps * kStagePieces<Weights>, weights.panel + i / 2 * weights.stride);
+                (first_step + step) / kSteps * kStagePieces<Weights>,
+                weights.panel + i / 2 * weights.stride);
     }
   }
 }

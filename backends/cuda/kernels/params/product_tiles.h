@@ -26,6 +26,23 @@ struct ProductTilesParams {
   i32 tiles;  // K / 32
   i32 x_group_rows;
   i32 aligned;  // rows of `out` begin at multiples of 16 bytes
+  // Parts of K, whose sums are written apart: part i at out + i * split_bytes.
+  i32 splits;
+  i64 split_bytes;
+};
+
+// Parts of K begin at multiples of this many steps of 64.
+inline constexpr int kSplitSteps = 4;
+
+// out = the sum of the parts + bias.
+struct SumSplitsParams {
+  const float* parts;  // [splits, tokens, groups, features]
+  const float* bias;   // or null
+  u8* out;             // f32 [tokens, groups, features]
+  const i32* live_rows;
+  i64 out_row_bytes;
+  i64 out_group_bytes;
+  i32 splits, tokens, groups, features;  // features: a multiple of 4
 };
 
 }  // namespace tandem::cuda
