@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/kernels/params/attention_decode.h"
@@ -20,15 +19,21 @@ constexpr int kMostRowsOfOneTile = 16;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Blocks for few rows, from what is fast to what is small. Wide heads have one block of many warps,
-// which share a row's elements; narrow ones two blocks, one of which works while the other waits.
-struct Candidate {
-  int step_warps, key_warps, keys, blocks;
+// Blocks for up to 16 rows, from what is fast to what is small. Wide heads have one block of many
+// warps, which share a row's elements; narrow ones two blocks, one of which works while the other
+// waits.
+struct WideCandidate {
+  int step_warps, key_warps, keys;
 };
-constexpr Candidate kWide[] = {{4, 4, 64, 1}, {4, 4, 32, 1}, {2, 4, 32, 1}, {1, 4, 32, 1}};
-constexpr Candidate kNarrow[] = {{1, 8, 64, 2}, {1, 4, 32, 2}, {1, 4, 32, 1}};
+constexpr WideCandidate kWide[] = {{4, 4, 64}, {4, 4, 32}, {2, 4, 32}, {1, 4, 32}};
+struct NarrowCandidate {
+  int keys, slots, blocks;
+};
+constexpr NarrowCandidate kNarrow[] = {{64, 3, 2}, {64, 2, 2}, {32, 3, 2}, {32, 2, 2},
+                                       {64, 3, 1}, {64, 2, 1}, {32, 2, 1}};
+constexpr int kNarrowWarps = 4;
 constexpr int kWideHead = 256;
-constexpr int kCopyWarps = 2;       // of attention_decode_bulk.cuh
+constexpr int kCopyWarps = 4;       // of attention_decode_bulk.cuh
 constexpr int kLongRowBytes = 256;  // that the copy engine brings well
 
 // Shared memory that each of `blocks` of a multiprocessor can have.
@@ -49,16 +54,16 @@ bool FitsCopyEngine(const AttentionShape& shape, const Target& target) {
          (!blocks || shape.kv_heads == 1);
 }
 
-bool Fits(const AttentionShape& shape, const Target& target, const Candidate& candidate,
+bool Fits(const AttentionShape& shape, const Target& target, const WideCandidate& candidate,
           DecodeChoice& choice) {
   TileLayout layout = {shape.k,      shape.v,        shape.dk,  shape.dv,
                        shape.view(), candidate.keys, kSlotKeys, 0};
-  const int bytes = SharedOfBlock(target, candidate.blocks);
   const int fixed = DecodeSharedBytes(layout, candidate.step_warps);
-  layout.slots = std::clamp((bytes - fixed) / layout.slot_bytes(), 0, kMostSlots);
+  layout.slots =
+      std::clamp((SharedOfBlock(target, 1) - fixed) / layout.slot_bytes(), 0, kMostSlots);
   // A tile in use and one on its way.
   if (layout.slots < 2 * candidate.keys / kSlotKeys) return false;
-  choice.few_rows = true;
+  choice.wide = true;
   choice.bulk = FitsCopyEngine(shape, target);
   choice.step_warps = candidate.step_warps;
   choice.key_warps = candidate.key_warps;
@@ -66,31 +71,43 @@ bool Fits(const AttentionShape& shape, const Target& target, const Candidate& ca
   choice.slot_keys = kSlotKeys;
   choice.slots = layout.slots;
   choice.shared_bytes = DecodeSharedBytes(layout, candidate.step_warps);
-  choice.blocks = target.sms * candidate.blocks;
+  choice.blocks = target.sms;
   return true;
 }
 
-absl::Status ChooseFewRows(const AttentionShape& shape, const Target& target,
-                           DecodeChoice& choice) {
-  const bool wide = std::max(shape.dk, shape.dv) >= kWideHead;
-  const std::span<const Candidate> candidates =
-      wide ? std::span<const Candidate>(kWide) : std::span<const Candidate>(kNarrow);
-  for (const Candidate& candidate : candidates) {
-    if (Fits(shape, target, candidate, choice)) return absl::OkStatus();
-  }
-  return absl::NotFoundError(absl::StrCat("no tile fits: ", shape.ToString()));
+void SetTile(const AttentionTileChoice& tile, int blocks, DecodeChoice& choice) {
+  choice.tile = tile;
+  choice.keys = choice.slot_keys = tile.keys;
+  choice.slots = tile.slots;
+  choice.shared_bytes = tile.shared_bytes;
+  choice.blocks = blocks;
+}
+
+bool Fits(const AttentionShape& shape, const Target& target, const NarrowCandidate& candidate,
+          DecodeChoice& choice) {
+  AttentionTileChoice tile = {1, kNarrowWarps, candidate.keys, candidate.slots, true};
+  const TileLayout layout = {shape.k,      shape.v,        shape.dk,       shape.dv,
+                             shape.view(), candidate.keys, candidate.keys, candidate.slots};
+  tile.shared_bytes = AttentionSharedBytes(layout, 1, kNarrowWarps);
+  if (tile.shared_bytes > SharedOfBlock(target, candidate.blocks)) return false;
+  SetTile(tile, target.sms * candidate.blocks, choice);
+  return true;
+}
+
+bool ChooseFewRows(const AttentionShape& shape, const Target& target, DecodeChoice& choice) {
+  const auto fits = [&](const auto& candidate) { return Fits(shape, target, candidate, choice); };
+  return std::max(shape.dk, shape.dv) >= kWideHead ? std::ranges::any_of(kWide, fits)
+                                                   : std::ranges::any_of(kNarrow, fits);
 }
 
 absl::Status ChooseManyRows(const AttentionShape& shape, const Target& target,
                             DecodeChoice& choice) {
   Target rest = target;
   rest.shared_per_block -= kStaticBytes;
-  TANDEM_ASSIGN_OR_RETURN(choice.tile, ChooseAttentionTile(shape, rest, /*most_row_warps=*/4,
-                                                           /*least_slots=*/2));
-  choice.keys = choice.slot_keys = choice.tile.keys;
-  choice.slots = choice.tile.slots;
-  choice.shared_bytes = choice.tile.shared_bytes;
-  choice.blocks = target.sms;
+  TANDEM_ASSIGN_OR_RETURN(const AttentionTileChoice tile,
+                          ChooseAttentionTile(shape, rest, /*most_row_warps=*/4,
+                                              /*least_slots=*/2));
+  SetTile(tile, target.sms, choice);
   return absl::OkStatus();
 }
 
@@ -103,11 +120,9 @@ int64_t SplitBytes(const AttentionShape& shape, const DecodeChoice& choice) {
   return SplitRows(shape, choice) * (shape.dv + 2) * static_cast<int64_t>(sizeof(float));
 }
 
-// One unit for each block if there is one sequence, else two: their lengths differ.
+// One unit for each block if there is one sequence, else two: lengths differ.
 int ChooseSplits(const AttentionShape& shape, const DecodeChoice& choice) {
-  const int64_t rows =
-      DivideUp(static_cast<int64_t>(shape.tokens) * shape.group(), std::max(shape.seqs, 1));
-  const int64_t units = std::max(shape.seqs, 1) * shape.kv_heads * DivideUp(rows, choice.rows());
+  const int64_t units = std::max<int64_t>(shape.MostRowTiles(choice.rows()) * shape.kv_heads, 1);
   const int64_t wanted = (shape.seqs > 1 ? 2 : 1) * choice.blocks / units;
   const int64_t most = shape.workspace_limit / std::max<int64_t>(SplitBytes(shape, choice), 1);
   return static_cast<int>(std::clamp<int64_t>(std::min(wanted, most), 1, kMostSplits));
@@ -115,7 +130,7 @@ int ChooseSplits(const AttentionShape& shape, const DecodeChoice& choice) {
 
 Launch MergeLaunch(const AttentionShape& shape, const DecodeChoice& choice, const Target& target,
                    const AttentionDecodeParams& params) {
-  constexpr int kThreads = 256;  // kMergeThreads
+  constexpr int kThreads = 128;  // kMergeThreads
   constexpr int kLeast = 64, kMost = 512;
   // Few rows are merged by many blocks.
   const int64_t few = static_cast<int64_t>(shape.tokens) * shape.heads * shape.dv / kLeast;
@@ -128,23 +143,22 @@ Launch MergeLaunch(const AttentionShape& shape, const DecodeChoice& choice, cons
                                         choice.keys, ", ", columns, ">");
   const Dim3 grid = {static_cast<unsigned>(DivideUp(shape.dv, columns)),
                      static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.tokens)};
-  Launch launch = MakeLaunch({"attention_merge.cuh", name}, grid, {kThreads}, 0, params);
-  launch.waits_itself = true;
-  return launch;
+  // To start it ahead was slower: its blocks find no room beside the splits.
+  return MakeLaunch({"attention_merge.cuh", name}, grid, {kThreads}, 0, params);
 }
 
 }  // namespace
 
 int DecodeChoice::threads() const {
-  if (!few_rows) return tile.threads();
+  if (!wide) return tile.threads();
   return 32 * (step_warps * key_warps + (bulk ? kCopyWarps : 0));
 }
 
 KernelSpec DecodeChoice::Kernel(const AttentionShape& shape) const {
   const std::string traits =
-      few_rows ? absl::StrCat("DecodeTraits<", ShapeArgs(shape), ", ", step_warps, ", ", key_warps,
-                              ", ", keys, ", ", slot_keys, ", ", slots, ">")
-               : absl::StrCat("AttentionTraits<", ShapeArgs(shape), ", ", tile.Args(), ">");
+      wide ? absl::StrCat("DecodeTraits<", ShapeArgs(shape), ", ", step_warps, ", ", key_warps,
+                          ", ", keys, ", ", slot_keys, ", ", slots, ">")
+           : absl::StrCat("AttentionTraits<", ShapeArgs(shape), ", ", tile.Args(), ">");
   return {bulk ? "attention_decode_bulk.cuh" : "attention_decode.cuh",
           absl::StrCat("tandem::cuda::AttentionDecode", bulk ? "Bulk" : "",
                        "<tandem::cuda::", traits, ">")};
@@ -152,9 +166,9 @@ KernelSpec DecodeChoice::Kernel(const AttentionShape& shape) const {
 
 std::string DecodeChoice::ToString() const {
   return absl::StrCat(
-      few_rows ? absl::StrCat(step_warps, "x", key_warps, " warps, ", slots, " slots of ",
-                              slot_keys, " keys, tiles of ", keys, bulk ? ", copy engine" : "")
-               : tile.ToString(),
+      wide ? absl::StrCat(step_warps, "x", key_warps, " warps, ", slots, " slots of ", slot_keys,
+                          " keys, tiles of ", keys, bulk ? ", copy engine" : "")
+           : tile.ToString(),
       ", ", shared_bytes, " bytes, ", blocks, " blocks, ", splits, " splits");
 }
 
@@ -163,7 +177,7 @@ absl::StatusOr<DecodeChoice> ChooseDecode(const AttentionShape& shape, const Tar
   DecodeChoice choice;
   const int64_t rows = static_cast<int64_t>(shape.tokens) * shape.group();
   const bool few = rows <= static_cast<int64_t>(kMostRowsOfOneTile) * std::max(shape.seqs, 1);
-  if (!few || !ChooseFewRows(shape, target, choice).ok()) {
+  if (!few || !ChooseFewRows(shape, target, choice)) {
     TANDEM_RETURN_IF_ERROR(ChooseManyRows(shape, target, choice));
   }
   choice.splits = ChooseSplits(shape, choice);

@@ -16,17 +16,18 @@ namespace tandem::cuda {
 
 // The blocks and splits of a call.
 struct DecodeChoice {
-  // Sixteen rows or fewer meet each key: attention_decode_tile.cuh. Else attention_tile.cuh.
-  bool few_rows = false;
-  int step_warps = 0, key_warps = 0;  // of few rows
-  AttentionTileChoice tile;           // of many
-  bool bulk = false;  // few rows, keys brought by the copy engine: attention_decode_bulk.cuh
+  // For wide heads and at most 16 rows of q a sequence: attention_decode_tile.cuh. Else
+  // attention_tile.cuh.
+  bool wide = false;
+  int step_warps = 0, key_warps = 0;  // of wide heads
+  bool bulk = false;                  // the copy engine brings keys: attention_decode_bulk.cuh
+  AttentionTileChoice tile;           // of others
   int keys = 0, slot_keys = 0, slots = 0;
   int shared_bytes = 0;
   int blocks = 0;  // all that run at once
   int splits = 0;  // of the keys of a sequence, at most
 
-  int rows() const { return few_rows ? 16 : tile.rows(); }
+  int rows() const { return wide ? 16 : tile.rows(); }
   int threads() const;
   KernelSpec Kernel(const AttentionShape& shape) const;
   std::string ToString() const;

@@ -91,6 +91,8 @@ AttentionParams ToParams(const AttentionArgs& args) {
   p.out = static_cast<float*>(args.out.data);
   p.out_token = Elements(args.out.strides[0]);
   p.out_head = Elements(args.out.strides[1]);
+  p.out_fours = reinterpret_cast<uintptr_t>(args.out.data) % 16 == 0 && p.out_token % 4 == 0 &&
+                p.out_head % 4 == 0;
   p.lse = static_cast<float*>(args.lse.data);
   p.lse_token = Elements(args.lse.strides[0]);
   p.sinks = static_cast<const float*>(args.sinks.data);

@@ -86,8 +86,8 @@ class BulkCopies {
                                            u64* full) const {
     const u8* from = page + row * Tile::kRowBytes;
     const u32 step = p_.kv_heads * Tile::kRowBytes;
-    // A loop: unrolled, its code would come slowly.
-#pragma unroll 1
+    // Little unrolled: code that runs for the first time comes slowly.
+#pragma unroll 4
     for (int i = 0; i < keys; ++i) {
       BulkLoad(tile + i * Tile::kStride, from + i * step, Tile::kRowBytes, full, kL2EvictFirst);
     }

@@ -11,7 +11,7 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kMergeThreads = 128;  // few, to find room beside the splits
+inline constexpr int kMergeThreads = 128;
 inline constexpr int kMostSplits = 256;
 
 // The sequence that a token belongs to, by the whole warp; -1 if none does.
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kMergeThreads)
   const float* values = p.values + at * a.dv + (inside ? column : 0);
   const i64 step = static_cast<i64>(kTileRows) * a.dv;
   WaitForKernelsAhead();
-  constexpr int kBatch = 8;
+  constexpr int kBatch = Min(18, kMostSplits / kMergeSplits);  // read before the first is used
   float4 x[kBatch];
 #pragma unroll
   for (int j = 0; j < kBatch; ++j) {
