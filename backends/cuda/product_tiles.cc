@@ -29,10 +29,12 @@ struct TimedShape {
   int nanoseconds;
 };
 constexpr std::array kShapes = {
-    TimedShape{{2, 2, 128, 0}, 994}, TimedShape{{2, 2, 96, 0}, 850}, TimedShape{{2, 2, 64, 0}, 739},
-    TimedShape{{3, 1, 192, 0}, 1029}, TimedShape{{3, 1, 128, 0}, 817}, TimedShape{{3, 1, 96, 0}, 698},
-    TimedShape{{2, 1, 256, 0}, 944}, TimedShape{{2, 1, 192, 0}, 766}, TimedShape{{2, 1, 128, 0}, 596},
-    TimedShape{{2, 1, 64, 0}, 420}, TimedShape{{2, 1, 32, 0}, 350},
+    TimedShape{{2, 2, 128, 0}, 994}, TimedShape{{2, 2, 96, 0}, 850},
+    TimedShape{{2, 2, 64, 0}, 739},  TimedShape{{3, 1, 192, 0}, 1029},
+    TimedShape{{3, 1, 128, 0}, 817}, TimedShape{{3, 1, 96, 0}, 698},
+    TimedShape{{2, 1, 256, 0}, 944}, TimedShape{{2, 1, 192, 0}, 766},
+    TimedShape{{2, 1, 128, 0}, 596}, TimedShape{{2, 1, 64, 0}, 420},
+    TimedShape{{2, 1, 32, 0}, 350},
 };
 
 // The rest of a tile's time: its first weights, storing its sums.
@@ -90,8 +92,7 @@ struct Parts {
   u8* weights;      // in tiles of f16 numbers
   float* products;  // parts of K
 };
-Parts TakeParts(WorkspaceParts& workspace, const ProductSize& size, Way way,
-                const Target& target) {
+Parts TakeParts(WorkspaceParts& workspace, const ProductSize& size, Way way, const Target& target) {
   if (way == Way::kF32) return {};
   const int64_t rows = size.groups * size.tokens;
   Parts parts = {workspace.Take<u8>(rows * PaddedInputs(size.inputs) * 2),
@@ -118,8 +119,8 @@ Launch LowerConvert(const LinearArgs& args, const Parts& parts) {
                                     .columns = static_cast<i32>(args.x.shape.back()),
                                     .group_rows = static_cast<i32>(args.x.dim(0)),
                                     .aligned = Aligned16(args.x)};
-  return MakeLaunch({"convert_rows.cuh",
-                     absl::StrCat("tandem::cuda::ConvertRows<false, ", HeldFours(params.columns), ">")},
+  return MakeLaunch({"convert_rows.cuh", absl::StrCat("tandem::cuda::ConvertRows<false, ",
+                                                      HeldFours(params.columns), ">")},
                     {static_cast<unsigned>(args.x.dim(0)), static_cast<unsigned>(HeadsOf(args.x))},
                     {kConvertRowsThreads}, 0, params);
 }
@@ -182,11 +183,11 @@ Launch LowerSum(const ProductSize& size, const float* parts, const float* bias, 
 Launch LowerHopper(const ProductSize& size, const std::string& out, const TileChoice& choice,
                    const Target& target, const ProductTilesParams& params) {
   const TileShape& shape = choice.shape;
-  const std::string name =
-      absl::StrCat("tandem::cuda::ProductTiles<", TypeArg(size.type), ", ", out, ", ",
-                   shape.consumers, ", ", shape.row_tiles, ", ", shape.tokens, ", ", shape.stages,
-                   ">");
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(target.sms, Blocks(shape, size) * choice.splits));
+  const std::string name = absl::StrCat("tandem::cuda::ProductTiles<", TypeArg(size.type), ", ",
+                                        out, ", ", shape.consumers, ", ", shape.row_tiles, ", ",
+                                        shape.tokens, ", ", shape.stages, ">");
+  const auto blocks =
+      static_cast<unsigned>(std::min<int64_t>(target.sms, Blocks(shape, size) * choice.splits));
   return MakeLaunch({"product_tiles.cuh", name}, {blocks}, {static_cast<unsigned>(shape.threads())},
                     static_cast<unsigned>(SharedBytes(shape, TileUnitOf(size.type))), params);
 }
@@ -231,8 +232,8 @@ TileChoice ChooseTiles(const ProductSize& size, const Target& target) {
 
 std::string ToString(const TileChoice& choice) {
   const TileShape& shape = choice.shape;
-  return absl::StrCat(shape.consumers, "x", shape.row_tiles, "x64 rows, ", shape.tokens, " tokens, ",
-                      shape.stages, " stages, ", choice.splits, " parts");
+  return absl::StrCat(shape.consumers, "x", shape.row_tiles, "x64 rows, ", shape.tokens,
+                      " tokens, ", shape.stages, " stages, ", choice.splits, " parts");
 }
 
 int64_t ProductPartsBytes(const ProductSize& size, const Target& target) {
@@ -245,8 +246,9 @@ absl::Status SupportsTiles(const LinearArgs& args) {
   const ProductSize size = SizeOf(args);
   if (WayOf(args) == Way::kF32) {
     if (size.inputs % 16 == 0 && Aligned16(args.x) && Aligned16(args.w)) return absl::OkStatus();
-    return absl::UnimplementedError("rows of f32 weights and activations must be multiples of 64 "
-                                    "bytes");
+    return absl::UnimplementedError(
+        "rows of f32 weights and activations must be multiples of 64 "
+        "bytes");
   }
   if (size.inputs % kTileElements != 0 || size.outputs % kTileRows != 0) {
     return absl::UnimplementedError(
@@ -262,10 +264,9 @@ int64_t TilesWorkspaceBytes(const LinearArgs& args, const Target& target) {
 }
 
 absl::StatusOr<std::vector<Launch>> LowerTileProduct(const ProductSize& size, const void* weights,
-                                                     const Operand& activations,
-                                                     const float* bias, const TensorView& out,
-                                                     LiveCount live, float* parts,
-                                                     const Lowering& lowering) {
+                                                     const Operand& activations, const float* bias,
+                                                     const TensorView& out, LiveCount live,
+                                                     float* parts, const Lowering& lowering) {
   const RowsView rows = ToRows(out);
   ProductTilesParams params = {};
   params.weights_data = static_cast<const u8*>(weights);
@@ -320,10 +321,9 @@ Launch LowerF16Tiles(const TensorView& w, bool transposed, const ProductSize& si
       .padded_rows = static_cast<i32>(size.outputs),
       .k = static_cast<i32>(size.inputs)};
   const int64_t count = size.groups * size.outputs * size.inputs / (kTileRows * kTileElements);
-  const std::string name =
-      tiles ? absl::StrCat("F16TilesOfTransposedTiles<", TypeArg(w.dtype), ">")
-            : absl::StrCat("F16TilesOfRows<", TypeArg(w.dtype), ", ",
-                           transposed ? "true" : "false", ">");
+  const std::string name = tiles ? absl::StrCat("F16TilesOfTransposedTiles<", TypeArg(w.dtype), ">")
+                                 : absl::StrCat("F16TilesOfRows<", TypeArg(w.dtype), ", ",
+                                                transposed ? "true" : "false", ">");
   return MakeLaunch({"f16_tiles.cuh", absl::StrCat("tandem::cuda::", name)},
                     {static_cast<unsigned>(Tiles(count, kTilesOfBlock))}, {kThreads}, 0, params);
 }

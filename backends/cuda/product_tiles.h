@@ -1,5 +1,5 @@
-// Products of many tokens, on tensor cores: with weights in tiles as they are; with f32 weights; with
-// others by way of tiles of f16 numbers in the workspace.
+// Products of many tokens, on tensor cores: with weights in tiles as they are; with f32 weights;
+// with others by way of tiles of f16 numbers in the workspace.
 #pragma once
 
 #include <string>
@@ -46,10 +46,9 @@ struct Operand {
 };
 // f32 results may need ProductPartsBytes at `parts`.
 absl::StatusOr<std::vector<Launch>> LowerTileProduct(const ProductSize& size, const void* weights,
-                                                     const Operand& activations,
-                                                     const float* bias, const TensorView& out,
-                                                     LiveCount live, float* parts,
-                                                     const Lowering& lowering);
+                                                     const Operand& activations, const float* bias,
+                                                     const TensorView& out, LiveCount live,
+                                                     float* parts, const Lowering& lowering);
 int64_t ProductPartsBytes(const ProductSize& size, const Target& target);
 
 }  // namespace tandem::cuda

@@ -1,6 +1,6 @@
 // A block's tile of a product, and how its sums become rows of the output. A warpgroup has sums of
-// kRowTiles times 64 rows of weights, as wgmma leaves them (ptx/wgmma.cuh); four warps with mma.sync
-// have the same.
+// kRowTiles times 64 rows of weights, as wgmma leaves them (ptx/wgmma.cuh); four warps with
+// mma.sync have the same.
 #pragma once
 
 #include "params/product_tiles.h"
@@ -51,8 +51,8 @@ struct ProductTile {
 
 // A token's row of `features` sums, by one warp. Out: f32, or f16, for which there is no bias.
 template <class Out>
-__device__ __forceinline__ void StoreRow(const ProductTilesParams& p, const float* sums, float scale,
-                                         int first, int features, u8* row) {
+__device__ __forceinline__ void StoreRow(const ProductTilesParams& p, const float* sums,
+                                         float scale, int first, int features, u8* row) {
   const int lane = LaneIndex();
   if constexpr (kSame<Out, f16>) {
     u32* out = reinterpret_cast<u32*>(row + first * 2);

@@ -19,8 +19,8 @@ __global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
   using Tile = ProductTile<kConsumers, kRowTiles, kTokens>;
   using Shared = ProductTilesShared<Weights, kConsumers, kRowTiles, kTokens, kStages>;
   constexpr TileShape kShape = {kConsumers, kRowTiles, kTokens, kStages};
-  static_assert(sizeof(Shared) <= ProductTilesSharedBytes(kShape, Weights::kUnitTiles,
-                                                          Weights::kUnitBytes));
+  static_assert(sizeof(Shared) <=
+                ProductTilesSharedBytes(kShape, Weights::kUnitTiles, Weights::kUnitBytes));
   extern __shared__ __align__(1024) u8 dynamic_shared[];
   auto& shared = *reinterpret_cast<Shared*>(dynamic_shared);
   if (threadIdx.x == 0) shared.ring.Init();
@@ -34,8 +34,8 @@ __global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
     StateOf<decltype(shared.ring)> state;
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
       const Tile tile(p, live, i);
-      const WeightBoxes boxes = {{&p.weights, &p.weights}, 1,
-                                 (tile.group * p.out_features + tile.row) / 16, 0};
+      const WeightBoxes boxes = {
+          {&p.weights, &p.weights}, 1, (tile.group * p.out_features + tile.row) / 16, 0};
       ProduceTile<kTokens, Weights>(shared.ring, state, &p.x,
                                     tile.group * p.x_group_rows + tile.token, 1, boxes,
                                     tile.FirstStep(p), tile.Steps(p));

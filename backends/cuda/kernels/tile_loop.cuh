@@ -1,16 +1,16 @@
 // The main loop of products on sm_90a with weights in tiles: warpgroups that unpack weights into
 // registers, as operand A, and multiply them with tokens in shared memory, as operand B.
 //
-// A block has consumer warpgroups and a producer warpgroup, of which one warp works: it has the copy
-// engine bring tokens and weights to a ring of stages. A consumer multiplies kRowTiles times 64 rows
-// of weights with the tokens of the block's tile: D[64 rows, tokens] of each, 64 k to a step. While
-// the tensor cores work on some weights, a warp unpacks the next.
+// A block has consumer warpgroups and a producer warpgroup, of which one warp works: it has the
+// copy engine bring tokens and weights to a ring of stages. A consumer multiplies kRowTiles times
+// 64 rows of weights with the tokens of the block's tile: D[64 rows, tokens] of each, 64 k to a
+// step. While the tensor cores work on some weights, a warp unpacks the next.
 #pragma once
 
+#include "params/tile_ring.h"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
-#include "params/tile_ring.h"
 #include "tile_steps.cuh"
 #include "tile_weights.cuh"
 
@@ -19,7 +19,9 @@ namespace tandem::cuda {
 // Registers are dealt to warpgroups: the producer needs few.
 inline constexpr int kProducerRegisters = 24;
 template <int kConsumers>
-inline constexpr int kConsumerRegisters = kConsumers == 2 ? 240 : kConsumers == 3 ? 160 : 112;
+inline constexpr int kConsumerRegisters = kConsumers == 2   ? 240
+                                          : kConsumers == 3 ? 160
+                                                            : 112;
 
 // Steps for which weights come at once: a unit of eight tiles is not taken apart.
 template <class Weights>
@@ -29,7 +31,7 @@ inline constexpr int kWeightSteps = Max(1, Weights::kUnitTiles / kStepTiles);
 template <class Weights>
 inline constexpr int kStageUnits = WeightStageUnits(Weights::kUnitTiles);
 template <class Weights>
-inline constexpr int kStagePieces = kStageUnits<Weights> * WeightPieces(Weights::kUnitBytes);
+inline constexpr int kStagePieces = kStageUnits<Weights>* WeightPieces(Weights::kUnitBytes);
 
 // Full when the copies of a stage have come, empty when all consumers have read it.
 template <int kStages>
@@ -71,8 +73,7 @@ struct TileRingState {
   PipelineState<kWeightStages> weights;
 };
 template <class Ring>
-using StateOf =
-    TileRingState<sizeof(Ring::tokens) / sizeof(Ring::tokens[0]), Ring::kWeightStages>;
+using StateOf = TileRingState<sizeof(Ring::tokens) / sizeof(Ring::tokens[0]), Ring::kWeightStages>;
 
 // Products that may be under way while weights are unpacked for the next; each has a group. With
 // more, the compiler would run one after the other, as they would cross a turn of the loop.
@@ -161,8 +162,7 @@ class Consumer {
 
   // When the products of the step before are done, its stage is free.
   template <int kTokens>
-  __device__ __forceinline__ void Step(u64*& read_before,
-                                       float (&sums)[kRowTiles][kTokens / 2]) {
+  __device__ __forceinline__ void Step(u64*& read_before, float (&sums)[kRowTiles][kTokens / 2]) {
     constexpr int kPending = kInFlight<kRowTiles>;
     const u64 tokens = WgmmaDescriptor(SharedAddress(ring_.tokens[state_.tokens.stage]), 0, 1024);
     u64* empty = &ring_.token_barriers.empty[state_.tokens.stage];

@@ -21,8 +21,8 @@ Target Hopper() {
 }
 
 ProductSize Size(int64_t tokens, int64_t outputs, int64_t inputs) {
-  return {.type = DType::kIQ4_NL, .outputs = outputs, .inputs = inputs, .tokens = tokens,
-          .groups = 1};
+  return {
+      .type = DType::kIQ4_NL, .outputs = outputs, .inputs = inputs, .tokens = tokens, .groups = 1};
 }
 
 int64_t Blocks(const TileShape& shape, const ProductSize& n) {
@@ -66,8 +66,7 @@ TEST(TileShapeTest, FitsSharedMemoryWithEveryType) {
 }
 
 TEST(TileShapeTest, IsPrinted) {
-  EXPECT_EQ(ToString(TileChoice{{2, 1, 192, 7}, 3}),
-            "2x1x64 rows, 192 tokens, 7 stages, 3 parts");
+  EXPECT_EQ(ToString(TileChoice{{2, 1, 192, 7}, 3}), "2x1x64 rows, 192 tokens, 7 stages, 3 parts");
 }
 
 LinearArgs Linear(int64_t tokens, DType type, WeightLayout layout, bool transposed) {

@@ -5,19 +5,20 @@
 
 namespace tandem::cuda {
 
-// out[t, g] = w[g] x[t, g] + bias. Activations as convert_rows.cuh writes them: row g * x_group_rows
+// out[t, g] = w[g] x[t, g] + bias. Activations as convert_rows.cuh writes them: row g *
+// x_group_rows
 // + t.
 struct ProductTilesParams {
-  TensorMap weights;     // of all groups; boxes of a stage of a tile's panels
-  TensorMap x;           // f16 [rows, K rounded up to 64], boxes of 64 k and the tokens of a tile
+  TensorMap weights;       // of all groups; boxes of a stage of a tile's panels
+  TensorMap x;             // f16 [rows, K rounded up to 64], boxes of 64 k and the tokens of a tile
   const u8* weights_data;  // for the portable kernel, which does without maps
   const u8* x_data;
-  i64 panel_bytes;  // of 16 rows of weights
-  i32 x_rows;       // of all groups
+  i64 panel_bytes;        // of 16 rows of weights
+  i32 x_rows;             // of all groups
   const float* x_scales;  // of each row; null: 1
-  const float* bias;     // [out_features] or null
-  u8* out;               // f32 or f16 [tokens, groups, out_features]
-  const i32* live_rows;  // null: all tokens
+  const float* bias;      // [out_features] or null
+  u8* out;                // f32 or f16 [tokens, groups, out_features]
+  const i32* live_rows;   // null: all tokens
   i64 out_row_bytes;
   i64 out_group_bytes;
   i32 groups;
