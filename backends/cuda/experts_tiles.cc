@@ -125,8 +125,8 @@ class ExpertsLowering {
                                     .hidden_panels = static_cast<i32>(n_.hidden / 16),
                                     .out_panels = static_cast<i32>(n_.width / 16),
                                     .aligned = Aligned16(args_.x)};
-    return MakeLaunch(Helper(absl::StrCat("PlaceRows<", HeldFours(params.columns), ">")), {static_cast<unsigned>(n_.tokens)}, {kConvertThreads}, 0,
-                      params);
+    return MakeLaunch(Helper(absl::StrCat("PlaceRows<", HeldFours(params.columns), ">")),
+                      {static_cast<unsigned>(n_.tokens)}, {kConvertThreads}, 0, params);
   }
 
   Launch Level() const {
@@ -212,11 +212,11 @@ class ExpertsLowering {
     const int64_t panels = n_.experts * features / kTileRows;
     const DType type = both ? args_.gate.dtype : args_.down.dtype;
     const int box_panels = both ? 4 : ExpertShape(1, 16).rows() / kTileRows;
-    TANDEM_ASSIGN_OR_RETURN(params.weights, WeightsMap(encode, params.weights_data, type, inputs,
-                                                       panels, box_panels));
+    TANDEM_ASSIGN_OR_RETURN(
+        params.weights, WeightsMap(encode, params.weights_data, type, inputs, panels, box_panels));
     if (both) {
-      TANDEM_ASSIGN_OR_RETURN(params.up, WeightsMap(encode, params.up_data, type, inputs, panels,
-                                                    box_panels));
+      TANDEM_ASSIGN_OR_RETURN(params.up,
+                              WeightsMap(encode, params.up_data, type, inputs, panels, box_panels));
     }
     TANDEM_ASSIGN_OR_RETURN(params.x, RowsMap(encode, params.x_data, inputs, RoundTo64(inputs) * 2,
                                               n_.pairs, kExpertBox));

@@ -31,7 +31,8 @@ struct Sizes {
         heads(call.k.dim(1)),
         latent(call.weights.v_up.dim(2)),
         rope(call.cache.dim(3) - latent),
-        k{call.weights.k_up, call.weights.k_transposed, SizeOf(call.weights.k_up, call.k.dim(2) - rope)},
+        k{call.weights.k_up, call.weights.k_transposed,
+          SizeOf(call.weights.k_up, call.k.dim(2) - rope)},
         v{call.weights.v_up, false, SizeOf(call.weights.v_up, call.v.dim(2))} {}
 
   ProductSize SizeOf(const TensorView& w, int64_t outputs) const {
@@ -74,27 +75,28 @@ const char* KvArg(DType type) {
 }
 
 Launch LowerRead(const ExpansionCall& call, const Sizes& n, const Parts& parts) {
-  const ReadLatentsParams params = {.cache = static_cast<const u8*>(call.cache.data),
-                                    .page_table = static_cast<const i32*>(call.batch.page_table.data),
-                                    .kv_len = static_cast<const i32*>(call.batch.kv_len.data),
-                                    .live_seqs = call.batch.live_seqs,
-                                    .out = parts.latents,
-                                    .scales = parts.scales,
-                                    .k = static_cast<u8*>(call.k.data),
-                                    .count = parts.count,
-                                    .page_bytes = call.cache.strides[0],
-                                    .page_table_row = call.batch.page_table.strides[0] / 4,
-                                    .k_row_bytes = call.k.strides[0],
-                                    .k_head_bytes = call.k.strides[1],
-                                    .latent = static_cast<i32>(n.latent),
-                                    .rope = static_cast<i32>(n.rope),
-                                    .heads = static_cast<i32>(n.heads),
-                                    .k_head = static_cast<i32>(call.k.dim(2)),
-                                    .rows = static_cast<i32>(n.rows),
-                                    .sequence = static_cast<i32>(call.sequence),
-                                    .begin = static_cast<i32>(call.begin)};
-  const std::string name = absl::StrCat("tandem::cuda::ReadLatents<tandem::cuda::Kv::",
-                                        KvArg(call.cache.dtype), ">");
+  const ReadLatentsParams params = {
+      .cache = static_cast<const u8*>(call.cache.data),
+      .page_table = static_cast<const i32*>(call.batch.page_table.data),
+      .kv_len = static_cast<const i32*>(call.batch.kv_len.data),
+      .live_seqs = call.batch.live_seqs,
+      .out = parts.latents,
+      .scales = parts.scales,
+      .k = static_cast<u8*>(call.k.data),
+      .count = parts.count,
+      .page_bytes = call.cache.strides[0],
+      .page_table_row = call.batch.page_table.strides[0] / 4,
+      .k_row_bytes = call.k.strides[0],
+      .k_head_bytes = call.k.strides[1],
+      .latent = static_cast<i32>(n.latent),
+      .rope = static_cast<i32>(n.rope),
+      .heads = static_cast<i32>(n.heads),
+      .k_head = static_cast<i32>(call.k.dim(2)),
+      .rows = static_cast<i32>(n.rows),
+      .sequence = static_cast<i32>(call.sequence),
+      .begin = static_cast<i32>(call.begin)};
+  const std::string name =
+      absl::StrCat("tandem::cuda::ReadLatents<tandem::cuda::Kv::", KvArg(call.cache.dtype), ">");
   return MakeLaunch({"latent_expansion.cuh", name}, {static_cast<unsigned>(n.rows)},
                     {kConvertThreads}, 0, params);
 }
@@ -111,9 +113,10 @@ absl::Status AddProduct(const Product& product, u8* f16_tiles, const TensorView&
     size.type = DType::kF16;
   }
   const Operand latents = {parts.latents, parts.scales, size.tokens, /*group_rows=*/0};
-  TANDEM_ASSIGN_OR_RETURN(Launch launch, LowerTileProduct(size, weights, latents, nullptr, out,
-                                                          parts.count, lowering));
-  launches.push_back(std::move(launch));
+  TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> made,
+                          LowerTileProduct(size, weights, latents, nullptr, out, parts.count,
+                                           /*parts=*/nullptr, lowering));
+  for (Launch& launch : made) launches.push_back(std::move(launch));
   return absl::OkStatus();
 }
 
@@ -123,8 +126,8 @@ absl::Status SupportsExpansion(const ExpansionCall& call) {
   const Sizes n(call);
   for (const Product* product : {&n.k, &n.v}) {
     if (product->size.outputs % kTileRows != 0 || n.latent % kTileElements != 0) {
-      return absl::UnimplementedError(absl::StrCat("latents of ", n.latent, " elements expanded to ",
-                                                   product->size.outputs));
+      return absl::UnimplementedError(
+          absl::StrCat("latents of ", n.latent, " elements expanded to ", product->size.outputs));
     }
   }
   return absl::OkStatus();

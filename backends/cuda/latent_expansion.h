@@ -1,5 +1,5 @@
-// The expansion of latents in the KV cache to keys and values of heads, for the attention of prompts
-// (multi-head latent attention in its expanded form).
+// The expansion of latents in the KV cache to keys and values of heads, for the attention of
+// prompts (multi-head latent attention in its expanded form).
 #pragma once
 
 #include <vector>
@@ -14,11 +14,11 @@ namespace tandem::cuda {
 
 struct ExpansionCall {
   LatentExpansion weights;
-  TensorView cache;          // KV type [P, 64, 1, L + R]
+  TensorView cache;  // KV type [P, 64, 1, L + R]
   AttentionBatch batch;
-  int64_t sequence, begin;   // keys [begin, begin + N) of this sequence, those that it has
-  TensorView k;              // f16 [N, H, Dk], written: K = [k_up c | rotated]
-  TensorView v;              // f16 [N, H, Dv], written: V = v_up c
+  int64_t sequence, begin;  // keys [begin, begin + N) of this sequence, those that it has
+  TensorView k;             // f16 [N, H, Dk], written: K = [k_up c | rotated]
+  TensorView v;             // f16 [N, H, Dv], written: V = v_up c
 };
 
 absl::Status SupportsExpansion(const ExpansionCall& call);

@@ -105,7 +105,7 @@ struct WorkspaceBytes {
     }
   }
   int64_t operator()(const LinearArgs& args) const {
-    return WayOf(args, target) == ProductWay::kTiles ? TilesWorkspaceBytes(args) : 0;
+    return WayOf(args, target) == ProductWay::kTiles ? TilesWorkspaceBytes(args, target) : 0;
   }
   int64_t operator()(const ExpertsArgs& args) const {
     switch (WayOf(args, target)) {

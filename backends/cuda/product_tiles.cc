@@ -29,11 +29,20 @@ struct TimedShape {
   int nanoseconds;
 };
 constexpr std::array kShapes = {
-    TimedShape{{2, 2, 128, 0}, 994}, TimedShape{{2, 2, 96, 0}, 850}, TimedShape{{2, 2, 64, 0}, 739},
-    TimedShape{{3, 1, 192, 0}, 1029}, TimedShape{{3, 1, 128, 0}, 817}, TimedShape{{3, 1, 96, 0}, 698},
-    TimedShape{{2, 1, 256, 0}, 944}, TimedShape{{2, 1, 192, 0}, 766}, TimedShape{{2, 1, 128, 0}, 596},
-    TimedShape{{2, 1, 64, 0}, 420},  TimedShape{{2, 1, 32, 0}, 380},
+    TimedShape{{2, 2, 128, 0}, 994}, TimedShape{{2, 2, 96, 0}, 850},
+    TimedShape{{2, 2, 64, 0}, 739},  TimedShape{{3, 1, 192, 0}, 1029},
+    TimedShape{{3, 1, 128, 0}, 817}, TimedShape{{3, 1, 96, 0}, 698},
+    TimedShape{{2, 1, 256, 0}, 944}, TimedShape{{2, 1, 192, 0}, 766},
+    TimedShape{{2, 1, 128, 0}, 596}, TimedShape{{2, 1, 64, 0}, 420},
+    TimedShape{{2, 1, 32, 0}, 350},
 };
+
+// The rest of a tile's time: its first weights, storing its sums.
+constexpr int64_t kTileNanoseconds = 1500;
+// A launch that sums parts, and how long it takes for a byte of them, which are written and read.
+constexpr int64_t kSumNanoseconds = 2500;
+constexpr int64_t kSumBytesPerNanosecond = 1500;
+constexpr std::array kSplits = {1, 2, 3, 4, 6, 8, 12, 16};
 
 int64_t Tiles(int64_t n, int64_t each) { return (n + each - 1) / each; }
 int64_t PaddedInputs(int64_t inputs) { return Tiles(inputs, 64) * 64; }
@@ -52,6 +61,10 @@ int StagesThatFit(TileShape shape, const TileUnit& unit, int limit) {
 
 int64_t Blocks(const TileShape& shape, const ProductSize& size) {
   return size.groups * Tiles(size.outputs, shape.rows()) * Tiles(size.tokens, shape.tokens);
+}
+
+int64_t PartsBytes(const ProductSize& size, int splits) {
+  return size.tokens * size.groups * size.outputs * 4 * splits;
 }
 
 ProductSize SizeOf(const LinearArgs& args) {
@@ -76,16 +89,21 @@ Way WayOf(const LinearArgs& args) {
 struct Parts {
   u8* activations;
   float* scales;
-  u8* weights;  // in tiles of f16 numbers
+  u8* weights;      // in tiles of f16 numbers
+  float* products;  // parts of K
 };
-Parts TakeParts(WorkspaceParts& workspace, const ProductSize& size, Way way) {
+Parts TakeParts(WorkspaceParts& workspace, const ProductSize& size, Way way, const Target& target) {
   if (way == Way::kF32) return {};
   const int64_t rows = size.groups * size.tokens;
   Parts parts = {workspace.Take<u8>(rows * PaddedInputs(size.inputs) * 2),
-                 workspace.Take<float>(rows), nullptr};
+                 workspace.Take<float>(rows), nullptr, nullptr};
+  ProductSize product = size;
   if (way == Way::kF16Tiles) {
     parts.weights = workspace.Take<u8>(size.groups * size.outputs * size.inputs * 2);
+    product.type = DType::kF16;
   }
+  const int64_t floats = ProductPartsBytes(product, target) / 4;
+  if (floats > 0) parts.products = workspace.Take<float>(floats);
   return parts;
 }
 
@@ -101,14 +119,14 @@ Launch LowerConvert(const LinearArgs& args, const Parts& parts) {
                                     .columns = static_cast<i32>(args.x.shape.back()),
                                     .group_rows = static_cast<i32>(args.x.dim(0)),
                                     .aligned = Aligned16(args.x)};
-  return MakeLaunch({"convert_rows.cuh",
-                     absl::StrCat("tandem::cuda::ConvertRows<false, ", HeldFours(params.columns), ">")},
+  return MakeLaunch({"convert_rows.cuh", absl::StrCat("tandem::cuda::ConvertRows<false, ",
+                                                      HeldFours(params.columns), ">")},
                     {static_cast<unsigned>(args.x.dim(0)), static_cast<unsigned>(HeadsOf(args.x))},
                     {kConvertRowsThreads}, 0, params);
 }
 
 Launch LowerF32(const LinearArgs& args, const ProductSize& size) {
-  constexpr unsigned kThreads = 256;
+  constexpr unsigned kThreads = 512;
   constexpr int kOutputs = 64, kTokens = 16;
   const RowsView x = ToRows(args.x), out = ToRows(args.out);
   const bool stacked = args.w.shape.rank == 3;
@@ -134,13 +152,42 @@ Launch LowerF32(const LinearArgs& args, const ProductSize& size) {
 
 std::string OutArg(DType type) { return type == DType::kF16 ? "tandem::cuda::f16" : "float"; }
 
-Launch LowerHopper(const ProductSize& size, const std::string& out, const TileShape& shape,
+// The product's sums go to parts.
+void ToParts(const ProductSize& size, float* parts, int splits, ProductTilesParams& params) {
+  params.out = reinterpret_cast<u8*>(parts);
+  params.out_group_bytes = size.outputs * 4;
+  params.out_row_bytes = size.groups * params.out_group_bytes;
+  params.split_bytes = size.tokens * params.out_row_bytes;
+  params.splits = splits;
+  params.bias = nullptr;
+  params.aligned = 1;
+}
+
+Launch LowerSum(const ProductSize& size, const float* parts, const float* bias, const RowsView& out,
+                LiveCount live, int splits) {
+  constexpr unsigned kThreads = 256;
+  const SumSplitsParams params = {.parts = parts,
+                                  .bias = bias,
+                                  .out = out.data,
+                                  .live_rows = live,
+                                  .out_row_bytes = out.row_stride,
+                                  .out_group_bytes = out.head_stride,
+                                  .splits = splits,
+                                  .tokens = static_cast<i32>(size.tokens),
+                                  .groups = static_cast<i32>(size.groups),
+                                  .features = static_cast<i32>(size.outputs)};
+  return MakeLaunch({"product_tiles.cuh", "tandem::cuda::SumSplits"},
+                    {static_cast<unsigned>(size.tokens)}, {kThreads}, 0, params);
+}
+
+Launch LowerHopper(const ProductSize& size, const std::string& out, const TileChoice& choice,
                    const Target& target, const ProductTilesParams& params) {
-  const std::string name =
-      absl::StrCat("tandem::cuda::ProductTiles<", TypeArg(size.type), ", ", out, ", ",
-                   shape.consumers, ", ", shape.row_tiles, ", ", shape.tokens, ", ", shape.stages,
-                   ">");
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(target.sms, Blocks(shape, size)));
+  const TileShape& shape = choice.shape;
+  const std::string name = absl::StrCat("tandem::cuda::ProductTiles<", TypeArg(size.type), ", ",
+                                        out, ", ", shape.consumers, ", ", shape.row_tiles, ", ",
+                                        shape.tokens, ", ", shape.stages, ">");
+  const auto blocks =
+      static_cast<unsigned>(std::min<int64_t>(target.sms, Blocks(shape, size) * choice.splits));
   return MakeLaunch({"product_tiles.cuh", name}, {blocks}, {static_cast<unsigned>(shape.threads())},
                     static_cast<unsigned>(SharedBytes(shape, TileUnitOf(size.type))), params);
 }
@@ -159,34 +206,49 @@ Launch LowerPortable(const ProductSize& size, const std::string& out,
 
 }  // namespace
 
-TileShape ChooseTileShape(const ProductSize& size, const Target& target) {
-  const TileUnit unit = TileUnitOf(size.type);
-  TileShape best = {};
+TileChoice ChooseTiles(const ProductSize& size, const Target& target) {
+  const int64_t steps = Tiles(size.inputs, 64), pieces = Tiles(steps, kSplitSteps);
+  TileChoice best = {};
   int64_t least = std::numeric_limits<int64_t>::max();
   for (const TimedShape& candidate : kShapes) {
     TileShape shape = candidate.shape;
-    shape.stages = StagesThatFit(shape, unit, target.shared_per_block);
+    shape.stages = StagesThatFit(shape, TileUnitOf(size.type), target.shared_per_block);
     if (shape.stages == 0) continue;
-    const int64_t time = Tiles(Blocks(shape, size), target.sms) * candidate.nanoseconds;
-    if (time < least) {
-      least = time;
-      best = shape;
+    for (const int splits : kSplits) {
+      if (splits > pieces) break;
+      const int64_t part_steps = Tiles(pieces, splits) * kSplitSteps;
+      const int64_t turns = Tiles(Blocks(shape, size) * splits, target.sms);
+      int64_t time =
+          turns * (std::min(part_steps, steps) * candidate.nanoseconds + kTileNanoseconds);
+      if (splits > 1) time += kSumNanoseconds + PartsBytes(size, splits) / kSumBytesPerNanosecond;
+      if (time < least) {
+        least = time;
+        best = {shape, splits};
+      }
     }
   }
   return best;
 }
 
-std::string ToString(const TileShape& shape) {
-  return absl::StrCat(shape.consumers, "x", shape.row_tiles, "x64 rows, ", shape.tokens, " tokens, ",
-                      shape.stages, " stages");
+std::string ToString(const TileChoice& choice) {
+  const TileShape& shape = choice.shape;
+  return absl::StrCat(shape.consumers, "x", shape.row_tiles, "x64 rows, ", shape.tokens,
+                      " tokens, ", shape.stages, " stages, ", choice.splits, " parts");
+}
+
+int64_t ProductPartsBytes(const ProductSize& size, const Target& target) {
+  if (!target.hopper()) return 0;
+  const int splits = ChooseTiles(size, target).splits;
+  return splits > 1 ? PartsBytes(size, splits) : 0;
 }
 
 absl::Status SupportsTiles(const LinearArgs& args) {
   const ProductSize size = SizeOf(args);
   if (WayOf(args) == Way::kF32) {
     if (size.inputs % 16 == 0 && Aligned16(args.x) && Aligned16(args.w)) return absl::OkStatus();
-    return absl::UnimplementedError("rows of f32 weights and activations must be multiples of 64 "
-                                    "bytes");
+    return absl::UnimplementedError(
+        "rows of f32 weights and activations must be multiples of 64 "
+        "bytes");
   }
   if (size.inputs % kTileElements != 0 || size.outputs % kTileRows != 0) {
     return absl::UnimplementedError(
@@ -195,16 +257,16 @@ absl::Status SupportsTiles(const LinearArgs& args) {
   return absl::OkStatus();
 }
 
-int64_t TilesWorkspaceBytes(const LinearArgs& args) {
+int64_t TilesWorkspaceBytes(const LinearArgs& args, const Target& target) {
   WorkspaceParts parts;
-  TakeParts(parts, SizeOf(args), WayOf(args));
+  TakeParts(parts, SizeOf(args), WayOf(args), target);
   return parts.bytes();
 }
 
-absl::StatusOr<Launch> LowerTileProduct(const ProductSize& size, const void* weights,
-                                        const Operand& activations, const float* bias,
-                                        const TensorView& out, LiveCount live,
-                                        const Lowering& lowering) {
+absl::StatusOr<std::vector<Launch>> LowerTileProduct(const ProductSize& size, const void* weights,
+                                                     const Operand& activations, const float* bias,
+                                                     const TensorView& out, LiveCount live,
+                                                     float* parts, const Lowering& lowering) {
   const RowsView rows = ToRows(out);
   ProductTilesParams params = {};
   params.weights_data = static_cast<const u8*>(weights);
@@ -223,16 +285,26 @@ absl::StatusOr<Launch> LowerTileProduct(const ProductSize& size, const void* wei
   params.tiles = static_cast<i32>(size.inputs / kTileElements);
   params.x_group_rows = static_cast<i32>(activations.group_rows);
   params.aligned = Aligned16(out);
-  if (!lowering.target.hopper()) return LowerPortable(size, OutArg(out.dtype), params);
+  params.splits = 1;
+  std::vector<Launch> launches;
+  if (!lowering.target.hopper()) {
+    launches.push_back(LowerPortable(size, OutArg(out.dtype), params));
+    return launches;
+  }
 
-  const TileShape shape = ChooseTileShape(size, lowering.target);
+  TileChoice choice = ChooseTiles(size, lowering.target);
+  if (out.dtype != DType::kF32) choice.splits = 1;
+  const TileShape& shape = choice.shape;
   TANDEM_ASSIGN_OR_RETURN(params.x,
                           RowsMap(lowering.encode_tensor_map, activations.data, size.inputs,
                                   PaddedInputs(size.inputs) * 2, activations.rows, shape.tokens));
   TANDEM_ASSIGN_OR_RETURN(params.weights,
                           WeightsMap(lowering.encode_tensor_map, weights, size.type, size.inputs,
                                      size.groups * size.outputs / kTileRows, shape.rows() / 16));
-  return LowerHopper(size, OutArg(out.dtype), shape, lowering.target, params);
+  if (choice.splits > 1) ToParts(size, parts, choice.splits, params);
+  launches.push_back(LowerHopper(size, OutArg(out.dtype), choice, lowering.target, params));
+  if (choice.splits > 1) launches.push_back(LowerSum(size, parts, bias, rows, live, choice.splits));
+  return launches;
 }
 
 Launch LowerF16Tiles(const TensorView& w, bool transposed, const ProductSize& size, u8* out) {
@@ -249,10 +321,9 @@ Launch LowerF16Tiles(const TensorView& w, bool transposed, const ProductSize& si
       .padded_rows = static_cast<i32>(size.outputs),
       .k = static_cast<i32>(size.inputs)};
   const int64_t count = size.groups * size.outputs * size.inputs / (kTileRows * kTileElements);
-  const std::string name =
-      tiles ? absl::StrCat("F16TilesOfTransposedTiles<", TypeArg(w.dtype), ">")
-            : absl::StrCat("F16TilesOfRows<", TypeArg(w.dtype), ", ",
-                           transposed ? "true" : "false", ">");
+  const std::string name = tiles ? absl::StrCat("F16TilesOfTransposedTiles<", TypeArg(w.dtype), ">")
+                                 : absl::StrCat("F16TilesOfRows<", TypeArg(w.dtype), ", ",
+                                                transposed ? "true" : "false", ">");
   return MakeLaunch({"f16_tiles.cuh", absl::StrCat("tandem::cuda::", name)},
                     {static_cast<unsigned>(Tiles(count, kTilesOfBlock))}, {kThreads}, 0, params);
 }
@@ -267,7 +338,7 @@ absl::StatusOr<std::vector<Launch>> LowerTiles(const LinearArgs& args, const Wor
     return launches;
   }
   WorkspaceParts memory(workspace.data);
-  const Parts parts = TakeParts(memory, size, way);
+  const Parts parts = TakeParts(memory, size, way, lowering.target);
   launches.push_back(LowerConvert(args, parts));
   const void* weights = args.w.data;
   if (way == Way::kF16Tiles) {
@@ -278,10 +349,10 @@ absl::StatusOr<std::vector<Launch>> LowerTiles(const LinearArgs& args, const Wor
   const Operand activations = {parts.activations, parts.scales, size.groups * size.tokens,
                                size.tokens};
   TANDEM_ASSIGN_OR_RETURN(
-      Launch product,
+      std::vector<Launch> product,
       LowerTileProduct(size, weights, activations, static_cast<const float*>(args.bias.data),
-                       args.out, args.live_rows, lowering));
-  launches.push_back(std::move(product));
+                       args.out, args.live_rows, parts.products, lowering));
+  for (Launch& launch : product) launches.push_back(std::move(launch));
   return launches;
 }
 

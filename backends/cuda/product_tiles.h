@@ -1,5 +1,5 @@
-// Products of many tokens, on tensor cores: with weights in tiles as they are; with f32 weights; with
-// others by way of tiles of f16 numbers in the workspace.
+// Products of many tokens, on tensor cores: with weights in tiles as they are; with f32 weights;
+// with others by way of tiles of f16 numbers in the workspace.
 #pragma once
 
 #include <string>
@@ -19,12 +19,17 @@ struct ProductSize {
   int64_t outputs, inputs, tokens, groups;
 };
 
-// The shape of blocks that takes the least time on the target; sm_90 only.
-TileShape ChooseTileShape(const ProductSize& size, const Target& target);
-std::string ToString(const TileShape& shape);  // "2x2x64 rows, 128 tokens, 6 stages"
+// The shape of blocks, and the parts of K that are summed apart, that take the least time on the
+// target; sm_90 only.
+struct TileChoice {
+  TileShape shape;
+  int splits;
+};
+TileChoice ChooseTiles(const ProductSize& size, const Target& target);
+std::string ToString(const TileChoice& choice);  // "2x2x64 rows, 128 tokens, 6 stages, 1 parts"
 
 absl::Status SupportsTiles(const LinearArgs& args);
-int64_t TilesWorkspaceBytes(const LinearArgs& args);
+int64_t TilesWorkspaceBytes(const LinearArgs& args, const Target& target);
 absl::StatusOr<std::vector<Launch>> LowerTiles(const LinearArgs& args, const Workspace& workspace,
                                                const Lowering& lowering);
 
@@ -39,9 +44,11 @@ struct Operand {
   int64_t rows;
   int64_t group_rows;
 };
-absl::StatusOr<Launch> LowerTileProduct(const ProductSize& size, const void* weights,
-                                        const Operand& activations, const float* bias,
-                                        const TensorView& out, LiveCount live,
-                                        const Lowering& lowering);
+// f32 results may need ProductPartsBytes at `parts`.
+absl::StatusOr<std::vector<Launch>> LowerTileProduct(const ProductSize& size, const void* weights,
+                                                     const Operand& activations, const float* bias,
+                                                     const TensorView& out, LiveCount live,
+                                                     float* parts, const Lowering& lowering);
+int64_t ProductPartsBytes(const ProductSize& size, const Target& target);
 
 }  // namespace tandem::cuda

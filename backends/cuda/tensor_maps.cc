@@ -53,21 +53,21 @@ absl::StatusOr<TensorMap> RowsMap(EncodeTensorMap encode, const void* data, int6
                     .box = {64, static_cast<cuuint32_t>(box_rows)}});
 }
 
-absl::StatusOr<TensorMap> WeightsMap(EncodeTensorMap encode, const void* data, DType type, int64_t k,
-                                     int64_t panels, int box_panels) {
+absl::StatusOr<TensorMap> WeightsMap(EncodeTensorMap encode, const void* data, DType type,
+                                     int64_t k, int64_t panels, int box_panels) {
   const TileUnit unit = TileUnitOf(type);
   const int pieces = WeightPieces(unit.bytes);
   const auto piece_bytes = static_cast<cuuint64_t>(unit.bytes / pieces);
   const auto panel_pieces = static_cast<cuuint64_t>(k / (unit.tiles * kTileElements) * pieces);
   const int stage_pieces = WeightStageUnits(unit.tiles) * pieces;
-  return Encode<3>(encode, data,
-                   {.type = CU_TENSOR_MAP_DATA_TYPE_UINT32,
-                    .swizzle = CU_TENSOR_MAP_SWIZZLE_NONE,
-                    .dims = {piece_bytes / 4, panel_pieces, static_cast<cuuint64_t>(panels)},
-                    .strides = {piece_bytes, piece_bytes * panel_pieces},
-                    .box = {static_cast<cuuint32_t>(piece_bytes / 4),
-                            static_cast<cuuint32_t>(stage_pieces),
-                            static_cast<cuuint32_t>(box_panels)}});
+  return Encode<3>(
+      encode, data,
+      {.type = CU_TENSOR_MAP_DATA_TYPE_UINT32,
+       .swizzle = CU_TENSOR_MAP_SWIZZLE_NONE,
+       .dims = {piece_bytes / 4, panel_pieces, static_cast<cuuint64_t>(panels)},
+       .strides = {piece_bytes, piece_bytes * panel_pieces},
+       .box = {static_cast<cuuint32_t>(piece_bytes / 4), static_cast<cuuint32_t>(stage_pieces),
+               static_cast<cuuint32_t>(box_panels)}});
 }
 
 }  // namespace tandem::cuda

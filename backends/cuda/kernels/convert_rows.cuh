@@ -64,7 +64,8 @@ __device__ __forceinline__ float4 Times(float4 v, float factor) {
   return {v.x * factor, v.y * factor, v.z * factor, v.w * factor};
 }
 
-// A row's source, four columns at a time for each thread: kHeld of them in registers; 0: read twice.
+// A row's source, four columns at a time for each thread: kHeld of them in registers; 0: read
+// twice.
 template <bool kSwiGlu, int kHeld>
 class RowSource {
  public:
@@ -123,7 +124,8 @@ __global__ void __launch_bounds__(kConvertThreads)
   const i64 out_row = static_cast<i64>(group) * p.group_rows + row;
   const int padded = RoundUp(p.columns, 64);
   u32* out = reinterpret_cast<u32*>(p.out + out_row * padded * 2);
-  source.ForEach(padded, [&](int column, float4 v) { StoreOperand(out, column, Times(v, factor)); });
+  source.ForEach(padded,
+                 [&](int column, float4 v) { StoreOperand(out, column, Times(v, factor)); });
   if (threadIdx.x == 0) p.scales[out_row] = PowerOfTwo(exponent);
 }
 

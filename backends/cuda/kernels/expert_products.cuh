@@ -30,8 +30,8 @@ __device__ __forceinline__ WeightBoxes BoxesOf(const ExpertProductsParams& p,
 
 template <bool kBoth, int kTokens, class Consumer>
 __device__ __forceinline__ void ConsumeExpertTile(const ExpertProductsParams& p,
-                                                  const ExpertTile<kBoth, kExpertConsumers>& tile, int index,
-                                                  Consumer& consumer,
+                                                  const ExpertTile<kBoth, kExpertConsumers>& tile,
+                                                  int index, Consumer& consumer,
                                                   ExpertStaging<kExpertTokens>& staging) {
   const PlaceOfThread place(p, tile);
   float sums[kExpertRowTiles][kTokens / 2];
@@ -44,9 +44,9 @@ __global__ void __launch_bounds__((kExpertConsumers + 1) * kWarpgroup, 1)
     ExpertProducts(const __grid_constant__ ExpertProductsParams p) {
   using Weights = TileWeights<kType>;
   using Tile = ExpertTile<kBoth, kExpertConsumers>;
-  static_assert(sizeof(ExpertProductsShared<Weights>) <=
-                ExpertProductsSharedBytes(kExpertShape<Weights>, Weights::kUnitTiles,
-                                          Weights::kUnitBytes));
+  static_assert(
+      sizeof(ExpertProductsShared<Weights>) <=
+      ExpertProductsSharedBytes(kExpertShape<Weights>, Weights::kUnitTiles, Weights::kUnitBytes));
   extern __shared__ __align__(1024) u8 dynamic_shared[];
   auto& shared = *reinterpret_cast<ExpertProductsShared<Weights>*>(dynamic_shared);
   if (threadIdx.x == 0) shared.ring.Init();
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__((kExpertConsumers + 1) * kWarpgroup, 1)
     for (int i = blockIdx.x; i < count; i += gridDim.x) {
       const Tile tile(p, i, Tile::Load(p, i));
       ProduceTile<kExpertBox, Weights>(shared.ring, state, &p.x, tile.place, tile.boxes(),
-                                       BoxesOf(p, tile), CeilDiv(p.k_tiles, kStepTiles));
+                                       BoxesOf(p, tile), 0, CeilDiv(p.k_tiles, kStepTiles));
     }
   } else {
     RegistersGrow<kConsumerRegisters<kExpertConsumers>>();

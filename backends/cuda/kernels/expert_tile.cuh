@@ -64,8 +64,8 @@ __device__ __forceinline__ int CoarseExponent(float largest) {
 // The largest magnitudes of the 16 rows of the warp, of the pair of columns of the lane, in bf16,
 // which keeps the exponents.
 __device__ __forceinline__ u32 LargestOfRows(const float* d) {
-  u32 largest = F32ToBF16x2Truncated(fmaxf(fabsf(d[0]), fabsf(d[2])),
-                                     fmaxf(fabsf(d[1]), fabsf(d[3])));
+  u32 largest =
+      F32ToBF16x2Truncated(fmaxf(fabsf(d[0]), fabsf(d[2])), fmaxf(fabsf(d[1]), fabsf(d[3])));
 #pragma unroll
   for (int i = 4; i < kWarp; i *= 2) largest = MaxBF16x2(largest, ShuffleXor(largest, i));
   return largest;
@@ -97,8 +97,8 @@ __device__ __forceinline__ void ApplyExponents(const ExpertProductsParams& p, fl
   if (column + 1 < places) p.exponents[static_cast<i64>(rows[column + 1]) * panels + panel] = e1;
 }
 
-// A panel's 16 rows of two pieces of 8 tokens: matrix j of four is tokens of piece j / 2, rows j % 2
-// * 8 of the panel.
+// A panel's 16 rows of two pieces of 8 tokens. Matrix j of four: tokens of piece j / 2, from row
+// j % 2 * 8 of the panel.
 __device__ __forceinline__ void StageHalves(const u32 (&halves)[4], u16* to) {
   const int lane = LaneIndex();
 #if __CUDA_ARCH__ >= 900

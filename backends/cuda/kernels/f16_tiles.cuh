@@ -1,5 +1,5 @@
-// Weights that no product takes as they are, to tiles of f16 numbers (TileWeights<kF16>): weights in
-// rows, and those that a product needs transposed. Numbers are rounded.
+// Weights that no product takes as they are, to tiles of f16 numbers (TileWeights<kF16>): weights
+// in rows, and those that a product needs transposed. Numbers are rounded.
 #pragma once
 
 #include "blocks.cuh"
@@ -82,7 +82,8 @@ __global__ void __launch_bounds__(kF16TilesThreads)
     const int k = panel * kTileRows + g + i / 2 % 2 * 8;
     const int row = tile * kTileElements + i / 8 * 16 + 4 * t + i / 4 % 2 * 2 + i % 2;
     const i64 index = (static_cast<i64>(group) * (p.padded_rows / kTileRows) + row / kTileRows) *
-                          (p.k / kTileElements) + k / kTileElements;
+                          (p.k / kTileElements) +
+                      k / kTileElements;
     u8* to = p.out + index * kF16TileBytes + F16TileOffset(row % kTileRows, k % kTileElements);
     *reinterpret_cast<u16*>(to) = static_cast<u16>(a[i / 2] >> (i % 2 * 16));
   }

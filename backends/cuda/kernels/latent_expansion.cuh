@@ -19,8 +19,7 @@ __global__ void __launch_bounds__(kConvertThreads)
   if (n >= count) return;
   const int key = p.begin + n;
   const i32 page = p.page_table[p.sequence * p.page_table_row + key / kPageTokens];
-  const KvRow<kType> row(p.cache + page * p.page_bytes, key % kPageTokens, 0, 1,
-                         p.latent + p.rope);
+  const KvRow<kType> row(p.cache + page * p.page_bytes, key % kPageTokens, 0, 1, p.latent + p.rope);
 
   float largest = 0;
   for (int i = threadIdx.x; i < p.latent; i += kConvertThreads) {

@@ -8,9 +8,9 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kF32Tokens = 16;          // of a block
-inline constexpr int kF32OutputWarps = 4;      // 16 outputs each
-inline constexpr int kF32SplitWarps = 2;       // parts of k
+inline constexpr int kF32Tokens = 16;      // of a block
+inline constexpr int kF32OutputWarps = 4;  // 16 outputs each
+inline constexpr int kF32SplitWarps = 4;   // parts of k
 inline constexpr int kF32Threads = kF32OutputWarps * kF32SplitWarps * kWarp;
 inline constexpr int kF32Outputs = kF32OutputWarps * 16;
 
@@ -28,7 +28,8 @@ struct SplitFour {
   }
 };
 
-// D += A B for 16 k, of which lane t % 4 has 4t..4t+3: two products of 8 k in an order of their own.
+// D += A B for 16 k, of which lane t % 4 has 4t..4t+3: two products of 8 k in an order of their
+// own.
 __device__ __forceinline__ void MultiplySplit(float (&d)[4], const SplitFour& upper,
                                               const SplitFour& lower, const SplitFour& token) {
 #pragma unroll

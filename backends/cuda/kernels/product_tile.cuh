@@ -1,6 +1,6 @@
 // A block's tile of a product, and how its sums become rows of the output. A warpgroup has sums of
-// kRowTiles times 64 rows of weights, as wgmma leaves them (ptx/wgmma.cuh); four warps with mma.sync
-// have the same.
+// kRowTiles times 64 rows of weights, as wgmma leaves them (ptx/wgmma.cuh); four warps with
+// mma.sync have the same.
 #pragma once
 
 #include "params/product_tiles.h"
@@ -21,22 +21,38 @@ template <int kConsumers, int kRowTiles, int kTokens>
 struct ProductTile {
   static constexpr int kRows = kConsumers * kRowTiles * 64;
   int group, row, token;
+  int split;
 
+  // The parts of K of a tile follow each other.
   __device__ __forceinline__ ProductTile(const ProductTilesParams& p, int live, int index) {
+    split = index % p.splits;
+    index /= p.splits;
     const int token_tiles = CeilDiv(live, kTokens), row_tiles = CeilDiv(p.out_features, kRows);
     token = index % token_tiles * kTokens;
     row = index / token_tiles % row_tiles * kRows;
     group = index / token_tiles / row_tiles;
   }
   __device__ static __forceinline__ int Count(const ProductTilesParams& p, int live) {
-    return p.groups * CeilDiv(p.out_features, kRows) * CeilDiv(live, kTokens);
+    return p.splits * p.groups * CeilDiv(p.out_features, kRows) * CeilDiv(live, kTokens);
+  }
+
+  // The steps of part `part`, or one beyond, begin here.
+  __device__ static __forceinline__ int StepOf(const ProductTilesParams& p, int part) {
+    const int steps = CeilDiv(p.tiles, kStepTiles), pieces = CeilDiv(steps, kSplitSteps);
+    return Min(steps, pieces * part / p.splits * kSplitSteps);
+  }
+  __device__ __forceinline__ int FirstStep(const ProductTilesParams& p) const {
+    return StepOf(p, split);
+  }
+  __device__ __forceinline__ int Steps(const ProductTilesParams& p) const {
+    return StepOf(p, split + 1) - StepOf(p, split);
   }
 };
 
 // A token's row of `features` sums, by one warp. Out: f32, or f16, for which there is no bias.
 template <class Out>
-__device__ __forceinline__ void StoreRow(const ProductTilesParams& p, const float* sums, float scale,
-                                         int first, int features, u8* row) {
+__device__ __forceinline__ void StoreRow(const ProductTilesParams& p, const float* sums,
+                                         float scale, int first, int features, u8* row) {
   const int lane = LaneIndex();
   if constexpr (kSame<Out, f16>) {
     u32* out = reinterpret_cast<u32*>(row + first * 2);
@@ -95,7 +111,8 @@ __device__ __forceinline__ void StoreProducts(
       const float scale = Shuffle(scales[part], i);
       const int token = tile.token + part * kStagingTokens + i;
       if (token >= live) break;
-      u8* row = p.out + token * p.out_row_bytes + tile.group * p.out_group_bytes;
+      u8* row = p.out + tile.split * p.split_bytes + token * p.out_row_bytes +
+                tile.group * p.out_group_bytes;
       StoreRow<Out>(p, staging[i], scale, first, features, row);
     }
   }

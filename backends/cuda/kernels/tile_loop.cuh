@@ -1,16 +1,16 @@
 // The main loop of products on sm_90a with weights in tiles: warpgroups that unpack weights into
 // registers, as operand A, and multiply them with tokens in shared memory, as operand B.
 //
-// A block has consumer warpgroups and a producer warpgroup, of which one warp works: it has the copy
-// engine bring tokens and weights to a ring of stages. A consumer multiplies kRowTiles times 64 rows
-// of weights with the tokens of the block's tile: D[64 rows, tokens] of each, 64 k to a step. While
-// the tensor cores work on some weights, a warp unpacks the next.
+// A block has consumer warpgroups and a producer warpgroup, of which one warp works: it has the
+// copy engine bring tokens and weights to a ring of stages. A consumer multiplies kRowTiles times
+// 64 rows of weights with the tokens of the block's tile: D[64 rows, tokens] of each, 64 k to a
+// step. While the tensor cores work on some weights, a warp unpacks the next.
 #pragma once
 
+#include "params/tile_ring.h"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
-#include "params/tile_ring.h"
 #include "tile_steps.cuh"
 #include "tile_weights.cuh"
 
@@ -19,7 +19,9 @@ namespace tandem::cuda {
 // Registers are dealt to warpgroups: the producer needs few.
 inline constexpr int kProducerRegisters = 24;
 template <int kConsumers>
-inline constexpr int kConsumerRegisters = kConsumers == 2 ? 240 : kConsumers == 3 ? 160 : 112;
+inline constexpr int kConsumerRegisters = kConsumers == 2   ? 240
+                                          : kConsumers == 3 ? 160
+                                                            : 112;
 
 // Steps for which weights come at once: a unit of eight tiles is not taken apart.
 template <class Weights>
@@ -29,7 +31,7 @@ inline constexpr int kWeightSteps = Max(1, Weights::kUnitTiles / kStepTiles);
 template <class Weights>
 inline constexpr int kStageUnits = WeightStageUnits(Weights::kUnitTiles);
 template <class Weights>
-inline constexpr int kStagePieces = kStageUnits<Weights> * WeightPieces(Weights::kUnitBytes);
+inline constexpr int kStagePieces = kStageUnits<Weights>* WeightPieces(Weights::kUnitBytes);
 
 // Full when the copies of a stage have come, empty when all consumers have read it.
 template <int kStages>
@@ -71,8 +73,7 @@ struct TileRingState {
   PipelineState<kWeightStages> weights;
 };
 template <class Ring>
-using StateOf =
-    TileRingState<sizeof(Ring::tokens) / sizeof(Ring::tokens[0]), Ring::kWeightStages>;
+using StateOf = TileRingState<sizeof(Ring::tokens) / sizeof(Ring::tokens[0]), Ring::kWeightStages>;
 
 // Products that may be under way while weights are unpacked for the next; each has a group. With
 // more, the compiler would run one after the other, as they would cross a turn of the loop.
@@ -161,8 +162,7 @@ class Consumer {
 
   // When the products of the step before are done, its stage is free.
   template <int kTokens>
-  __device__ __forceinline__ void Step(u64*& read_before,
-                                       float (&sums)[kRowTiles][kTokens / 2]) {
+  __device__ __forceinline__ void Step(u64*& read_before, float (&sums)[kRowTiles][kTokens / 2]) {
     constexpr int kPending = kInFlight<kRowTiles>;
     const u64 tokens = WgmmaDescriptor(SharedAddress(ring_.tokens[state_.tokens.stage]), 0, 1024);
     u64* empty = &ring_.token_barriers.empty[state_.tokens.stage];
@@ -193,9 +193,8 @@ class Consumer {
   bool releases_;
 };
 
-// The weights of a tile for the producer: `boxes` boxes of as many panels as the map says, box i
-// beginning with panel panels[i] of map i % 2 (the second map: of the other matrix, if there are
-// two).
+// The weights of a tile for the producer: `boxes` boxes of as many panels as the maps say, the i-th
+// of map i % 2 (the second map is of the other matrix, if there are two).
 struct WeightBoxes {
   const TensorMap* maps[2];
   int boxes;
@@ -203,12 +202,12 @@ struct WeightBoxes {
   int stride;  // panels from a box to the next of the same map
 };
 
-// The producer's side, by one thread: the steps of a tile whose tokens begin at row `row` of the
-// map, in `boxes` boxes of kBoxRows.
+// The producer's side, by one thread: `steps` steps of a tile, from `first_step`, a multiple of
+// kWeightSteps; its tokens begin at row `row` of the map, in `boxes` boxes of kBoxRows.
 template <int kBoxRows, class Weights, class Ring>
 __device__ __forceinline__ void ProduceTile(Ring& ring, StateOf<Ring>& state, const TensorMap* map,
                                             int row, int boxes, const WeightBoxes& weights,
-                                            int steps) {
+                                            int first_step, int steps) {
   constexpr int kSteps = kWeightSteps<Weights>, kBoxBytes = kBoxRows * kStepK * 2;
   constexpr int kWeightBytes = Ring::kPanels * Ring::kPanelBytes;
   const int box_panels = Ring::kPanels / weights.boxes;
@@ -218,7 +217,8 @@ __device__ __forceinline__ void ProduceTile(Ring& ring, StateOf<Ring>& state, co
     MbarrierWait(&ring.token_barriers.empty[stage], state.tokens.parity ^ 1);
     MbarrierArriveExpect(full, boxes * kBoxBytes + (Ring::kTogether ? kWeightBytes : 0));
     for (int i = 0; i < boxes; ++i) {
-      TmaLoad2D(ring.tokens[stage] + i * kBoxBytes, map, full, step * kStepK, row + i * kBoxRows);
+      TmaLoad2D(ring.tokens[stage] + i * kBoxBytes, map, full, (first_step + step) * kStepK,
+                row + i * kBoxRows);
     }
     state.tokens.Advance();
     if (step % kSteps != 0) continue;
@@ -232,7 +232,8 @@ __device__ __forceinline__ void ProduceTile(Ring& ring, StateOf<Ring>& state, co
     }
     for (int i = 0; i < weights.boxes; ++i) {
       TmaLoad3D(ring.weights[weight_stage][i * box_panels], weights.maps[i % 2], full, 0,
-                step / kSteps * kStagePieces<Weights>, weights.panel + i / 2 * weights.stride);
+                (first_step + step) / kSteps * kStagePieces<Weights>,
+                weights.panel + i / 2 * weights.stride);
     }
   }
 }

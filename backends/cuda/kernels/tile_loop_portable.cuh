@@ -1,7 +1,7 @@
-// The main loop of products with weights in tiles on sm_80 and later, with mma.sync: four warps, each
-// of which multiplies two panels of 16 rows of weights with the block's tokens. The tokens pass
-// through a ring in shared memory; the weights go from memory to registers, one step ahead. Sums are
-// dealt to lanes as by a warpgroup's products (tile_loop.cuh).
+// The main loop of products with weights in tiles on sm_80 and later, with mma.sync: four warps,
+// each of which multiplies two panels of 16 rows of weights with the block's tokens. The tokens
+// pass through a ring in shared memory; the weights go from memory to registers, one step ahead.
+// Sums are dealt to lanes as by a warpgroup's products (tile_loop.cuh).
 #pragma once
 
 #include "ptx/cp_async.cuh"
@@ -77,7 +77,8 @@ class PortableLoop {
 #pragma unroll
       for (int i = threadIdx.x; i < kTokens * 8; i += kWarpgroup) {
         const int row = i / 8, piece = i % 8;
-        const u8* from = tokens_.data + Min(tokens_.first + row, tokens_.rows - 1) * tokens_.row_bytes +
+        const u8* from = tokens_.data +
+                         Min(tokens_.first + row, tokens_.rows - 1) * tokens_.row_bytes +
                          step * (kStepK * 2) + piece * 16;
         CopyAsync16(ring_ + StageOffset(step) + SwizzledPiece(row, piece), from);
       }
@@ -92,7 +93,8 @@ class PortableLoop {
     u32 a[kPortablePanels][8];
 #pragma unroll
     for (int m = 0; m < kPortablePanels; ++m) {
-      const u8* unit = panels_[m] + static_cast<i64>(tile / Weights::kUnitTiles) * Weights::kUnitBytes;
+      const u8* unit =
+          panels_[m] + static_cast<i64>(tile / Weights::kUnitTiles) * Weights::kUnitBytes;
       weights_.Unpack(Weights::Load(unit, tile % Weights::kUnitTiles, lane), a[m]);
     }
 #pragma unroll
@@ -114,7 +116,8 @@ class PortableLoop {
     }
   }
 
-  __device__ static __forceinline__ void Accumulate(float* sums, const u32 (&a)[4], u32 b0, u32 b1) {
+  __device__ static __forceinline__ void Accumulate(float* sums, const u32 (&a)[4], u32 b0,
+                                                    u32 b1) {
     float d[4] = {sums[0], sums[1], sums[2], sums[3]};
     MmaF16(d, a, b0, b1);
 #pragma unroll

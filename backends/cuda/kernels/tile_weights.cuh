@@ -23,8 +23,7 @@ class TileWeights {
   };
 
   __device__ static __forceinline__ Raw Load(const u8* unit, int tile, int lane) {
-    return {LoadTileCodes<kType>(unit, tile, lane),
-            LoadTileScalesF16<kType>(unit, tile, lane / 4)};
+    return {LoadTileCodes<kType>(unit, tile, lane), LoadTileScalesF16<kType>(unit, tile, lane / 4)};
   }
 
   __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
@@ -35,8 +34,8 @@ class TileWeights {
   }
 };
 
-// A constant in a register: as blocks have one dimension, threadIdx.y is zero, but the compiler does
-// not know it. Otherwise it would move the constant to a register before each use.
+// A constant in a register: as blocks have one dimension, threadIdx.y is zero, but the compiler
+// does not know it. Otherwise it would move the constant to a register before each use.
 __device__ __forceinline__ u32 InRegister(u32 x) {
   u32 zero;
   asm volatile("mov.u32 %0, %%tid.y;" : "=r"(zero));
@@ -79,8 +78,8 @@ class TileWeights<WeightType::kIQ4_NL> {
 
   __device__ __forceinline__ void UnpackFour(u32 index, u32 upper, u32 scale, u32& low,
                                              u32& high) const {
-    const u32 bytes = Permute(Permute(table_[0], table_[1], index),
-                              Permute(table_[2], table_[3], index), upper);
+    const u32 bytes =
+        Permute(Permute(table_[0], table_[1], index), Permute(table_[2], table_[3], index), upper);
     low = Scaled(Permute(bytes, exponent_, 0x4140), scale);
     high = Scaled(Permute(bytes, exponent_, 0x4342), scale);
   }

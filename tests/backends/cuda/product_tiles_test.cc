@@ -21,8 +21,8 @@ Target Hopper() {
 }
 
 ProductSize Size(int64_t tokens, int64_t outputs, int64_t inputs) {
-  return {.type = DType::kIQ4_NL, .outputs = outputs, .inputs = inputs, .tokens = tokens,
-          .groups = 1};
+  return {
+      .type = DType::kIQ4_NL, .outputs = outputs, .inputs = inputs, .tokens = tokens, .groups = 1};
 }
 
 int64_t Blocks(const TileShape& shape, const ProductSize& n) {
@@ -32,14 +32,24 @@ int64_t Blocks(const TileShape& shape, const ProductSize& n) {
 
 TEST(TileShapeTest, FillsTheMultiprocessorsInWholeTurns) {
   const ProductSize query = Size(2048, 3072, 2048);
-  const TileShape shape = ChooseTileShape(query, Hopper());
-  EXPECT_LE(Blocks(shape, query), 2 * 132) << ToString(shape);
-  EXPECT_GT(Blocks(shape, query), 132 * 3 / 2) << ToString(shape);
+  const TileChoice choice = ChooseTiles(query, Hopper());
+  EXPECT_LE(Blocks(choice.shape, query), 2 * 132) << ToString(choice);
+  EXPECT_GT(Blocks(choice.shape, query), 132 * 3 / 2) << ToString(choice);
+  EXPECT_EQ(choice.splits, 1);
 }
 
 TEST(TileShapeTest, TakesSmallTilesForFewTokens) {
-  EXPECT_EQ(ChooseTileShape(Size(16, 2048, 2048), Hopper()).tokens, 32);
-  EXPECT_GE(ChooseTileShape(Size(4096, 10944, 2048), Hopper()).tokens, 128);
+  EXPECT_EQ(ChooseTiles(Size(16, 2048, 2048), Hopper()).shape.tokens, 32);
+  EXPECT_GE(ChooseTiles(Size(4096, 10944, 2048), Hopper()).shape.tokens, 128);
+}
+
+TEST(TileShapeTest, SplitsKWhereThereAreFewTiles) {
+  const ProductSize few = Size(32, 2048, 10944);
+  const TileChoice choice = ChooseTiles(few, Hopper());
+  EXPECT_GT(choice.splits, 4) << ToString(choice);
+  EXPECT_LE(Blocks(choice.shape, few) * choice.splits, 2 * 132) << ToString(choice);
+  EXPECT_EQ(ProductPartsBytes(few, Hopper()), 32 * 2048 * 4 * choice.splits);
+  EXPECT_EQ(ChooseTiles(Size(32, 2048, 64), Hopper()).splits, 1);
 }
 
 TEST(TileShapeTest, FitsSharedMemoryWithEveryType) {
@@ -48,7 +58,7 @@ TEST(TileShapeTest, FitsSharedMemoryWithEveryType) {
     for (int64_t tokens : {9, 64, 512, 2048, 8192}) {
       ProductSize size = Size(tokens, 4096, 4096);
       size.type = info.dtype;
-      const TileShape shape = ChooseTileShape(size, Hopper());
+      const TileShape shape = ChooseTiles(size, Hopper()).shape;
       ASSERT_GE(shape.stages, 2) << Text(info.name) << ", " << tokens << " tokens";
       EXPECT_LE(shape.consumers, 3);
     }
@@ -56,7 +66,7 @@ TEST(TileShapeTest, FitsSharedMemoryWithEveryType) {
 }
 
 TEST(TileShapeTest, IsPrinted) {
-  EXPECT_EQ(ToString({2, 1, 192, 7}), "2x1x64 rows, 192 tokens, 7 stages");
+  EXPECT_EQ(ToString(TileChoice{{2, 1, 192, 7}, 3}), "2x1x64 rows, 192 tokens, 7 stages, 3 parts");
 }
 
 LinearArgs Linear(int64_t tokens, DType type, WeightLayout layout, bool transposed) {
@@ -89,14 +99,14 @@ TEST(LowerTilesTest, MakesF16TilesOfOtherWeights) {
                                  Linear(64, DType::kBF16, WeightLayout::kRows, false)}) {
     EXPECT_THAT(KernelFiles(args, Hopper()),
                 ElementsAre("convert_rows.cuh", "f16_tiles.cuh", "product_tiles.cuh"));
-    EXPECT_GT(TilesWorkspaceBytes(args), 256 * 512 * 2);
+    EXPECT_GT(TilesWorkspaceBytes(args, Hopper()), 256 * 512 * 2);
   }
 }
 
 TEST(LowerTilesTest, KeepsF32WeightsExact) {
   const LinearArgs args = Linear(64, DType::kF32, WeightLayout::kRows, false);
   EXPECT_THAT(KernelFiles(args, Hopper()), ElementsAre("product_f32.cuh"));
-  EXPECT_EQ(TilesWorkspaceBytes(args), 0);
+  EXPECT_EQ(TilesWorkspaceBytes(args, Hopper()), 0);
 }
 
 TEST(LowerTilesTest, RefusesExpertsOfTwoTypes) {

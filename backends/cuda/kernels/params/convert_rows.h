@@ -7,7 +7,8 @@ namespace tandem::cuda {
 
 inline constexpr int kConvertRowsThreads = 256;
 
-// Pieces of four columns that a thread holds of a row: 0, and the row is read twice, if they are many.
+// Pieces of four columns that a thread holds of a row: 0, and the row is read twice, if they are
+// many.
 TANDEM_HOST_DEVICE constexpr i32 HeldFours(i32 columns) {
   const i32 fours = CeilDiv(columns, kConvertRowsThreads * 4);
   return fours <= 4 ? fours : fours <= 16 ? RoundUp(fours, 4) : 0;

@@ -62,25 +62,26 @@ struct PlaceRowsParams {
   i32 aligned;  // rows of x begin at multiples of 16 bytes
 };
 
-// A row of f16 numbers that may have any size: each 16 neighbours have an exponent e, of a byte, and
-// stand for their numbers times 2^e. Nearly always e = 0. `exponents` null and 0 where none is not.
+// A row of f16 numbers that may have any size: each 16 neighbours have an exponent e, of a byte,
+// and stand for their numbers times 2^e. Nearly always e = 0. `exponents` null and 0 where none is
+// not.
 //
 // With both: out = silu(gate x) * (up x), permuted as operand B. Else out = weights x.
 struct ExpertProductsParams {
-  TensorMap weights;       // [experts]: gate or down; boxes of a stage of all panels of a tile, or
-  TensorMap up;            // with both matrices of 4 panels
-  TensorMap x;             // f16 [places, K rounded up to 64], boxes of kExpertBox rows
-  const float* x_scales;   // of each place
-  u8* out;                 // f16 [rows, features]
-  i8* exponents;           // [rows, features / 16], zero unless this kernel writes another
+  TensorMap weights;      // [experts]: gate or down; boxes of a stage of all panels of a tile, or
+  TensorMap up;           // with both matrices of 4 panels
+  TensorMap x;            // f16 [places, K rounded up to 64], boxes of kExpertBox rows
+  const float* x_scales;  // of each place
+  u8* out;                // f16 [rows, features]
+  i8* exponents;          // [rows, features / 16], zero unless this kernel writes another
   // For the portable kernels, which do without maps:
   const u8* weights_data;
   const u8* up_data;
   const u8* x_data;
   i64 panel_bytes;  // of 16 rows of weights
   i32 x_rows;
-  i32* any_exponent;       // set to 1 if one is not zero
-  const i32* pairs;        // row of `out` of each place; null: the place
+  i32* any_exponent;  // set to 1 if one is not zero
+  const i32* pairs;   // row of `out` of each place; null: the place
   const ExpertTiles* tiles;
   const i32* counts;
   i32 features;     // rows of a matrix, a multiple of 16
@@ -90,9 +91,9 @@ struct ExpertProductsParams {
 
 // Gives the numbers of each row one exponent, as a factor in `scales`.
 struct LevelRowsParams {
-  u8* rows;          // f16 [places, features]
+  u8* rows;             // f16 [places, features]
   const i8* exponents;  // [places, features / 16]
-  float* scales;     // [places], set to 1 beforehand
+  float* scales;        // [places], set to 1 beforehand
   const i32* any_exponent;
   const i32* counts;
   i32 features;
@@ -101,13 +102,13 @@ struct LevelRowsParams {
 
 // out[t] = sum over the choices, in their order, of weight * row of the pair.
 struct CombineParams {
-  const u8* rows;         // f16 [pairs, features]
-  const i8* exponents;    // [pairs, features / 16]
+  const u8* rows;       // f16 [pairs, features]
+  const i8* exponents;  // [pairs, features / 16]
   const i32* any_exponent;
-  const u8* ids;          // i32 [tokens, choices]
-  const u8* weights;      // f32 [tokens, choices]
+  const u8* ids;      // i32 [tokens, choices]
+  const u8* weights;  // f32 [tokens, choices]
   const i32* live_rows;
-  u8* out;                // f32 [tokens, features]
+  u8* out;  // f32 [tokens, features]
   i64 ids_row_bytes;
   i64 weights_row_bytes;
   i64 out_row_bytes;

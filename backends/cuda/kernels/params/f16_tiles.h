@@ -5,8 +5,8 @@
 
 namespace tandem::cuda {
 
-// w [groups, rows, k], or transposed [groups, k, rows], to tiles of `padded_rows` rows, a multiple of
-// 16; the rows beyond the last are zero.
+// w [groups, rows, k], or transposed [groups, k, rows], to tiles of `padded_rows` rows, a multiple
+// of 16; the rows beyond the last are zero.
 struct F16TilesParams {
   const u8* w;
   u8* out;

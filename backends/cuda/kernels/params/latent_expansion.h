@@ -11,10 +11,10 @@ struct ReadLatentsParams {
   const i32* page_table;
   const i32* kv_len;     // [S]
   const i32* live_seqs;  // or null
-  u8* out;        // f16 [rows, latent rounded up to 64], operand B
-  float* scales;  // [rows]
-  u8* k;          // f16 [rows, heads, k_head]; the last `rope` of each head are written
-  i32* count;     // keys of the chunk: the products' live rows
+  u8* out;               // f16 [rows, latent rounded up to 64], operand B
+  float* scales;         // [rows]
+  u8* k;                 // f16 [rows, heads, k_head]; the last `rope` of each head are written
+  i32* count;            // keys of the chunk: the products' live rows
   i64 page_bytes;
   i64 page_table_row;  // elements
   i64 k_row_bytes, k_head_bytes;

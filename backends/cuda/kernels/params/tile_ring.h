@@ -31,8 +31,7 @@ struct TileShape {
 TANDEM_HOST_DEVICE constexpr i32 TileRingBytes(const TileShape& shape, int unit_tiles,
                                                int unit_bytes) {
   const int weight_stages = unit_tiles == 1 ? shape.stages : 2;
-  const int weights =
-      weight_stages * shape.rows() / 16 * WeightStageUnits(unit_tiles) * unit_bytes;
+  const int weights = weight_stages * shape.rows() / 16 * WeightStageUnits(unit_tiles) * unit_bytes;
   const int barriers = (shape.stages + weight_stages) * 16;
   return RoundUp(shape.stages * shape.tokens * 128 + weights + barriers + 128, 1024);
 }
