@@ -78,10 +78,13 @@ absl::StatusOr<CUfunction> Context::Load(const KernelSpec& kernel, const KernelI
   CUfunction function = nullptr;
   TANDEM_RETURN_IF_ERROR(
       d.Check(d.ModuleGetFunction(&function, module, image.entry.c_str()), kernel.name));
-  // What static shared memory leaves free is not asked for: kernels with much of one have none of
-  // the other.
-  d.FuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                     target_.shared_per_block);
+  int taken = 0;  // by static shared memory
+  TANDEM_RETURN_IF_ERROR(d.Check(
+      d.FuncGetAttribute(&taken, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function), kernel.name));
+  TANDEM_RETURN_IF_ERROR(d.Check(
+      d.FuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                         target_.shared_per_block - taken),
+      kernel.name));
   return function;
 }
 

@@ -33,8 +33,8 @@ class CudaKernels : public Device {
   int64_t WorkspaceBytes(const KernelArgs& args) const override {
     return CallWorkspaceBytes(args, lowering_.target);
   }
-  WeightLayout PreferredLayout(const KernelArgs& args, const TensorView& weight) const override {
-    return PreferredLayoutOf(args, weight, lowering_.target);
+  WeightLayout PreferredLayout(const KernelArgs& args, const TensorView&) const override {
+    return PreferredLayoutOf(args, lowering_.target);
   }
   double Cost(const KernelArgs& args, int64_t kv_tokens) const override {
     const Work work = WorkOf(args, kv_tokens);
@@ -90,6 +90,8 @@ class GpuDevice final : public CudaKernels {
   }
 
   absl::StatusOr<std::unique_ptr<Executable>> Prepare(Program program) override {
+    const ContextScope scope(context_->driver(), context_->handle());  // for tensor maps
+    TANDEM_RETURN_IF_ERROR(scope.status());
     TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches, CheckAndLower(program));
     TANDEM_RETURN_IF_ERROR(context_->LoadKernels(KernelsOf(launches)));
     return CaptureProgram(context_, std::move(launches));

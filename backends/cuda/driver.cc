@@ -121,6 +121,7 @@ absl::Status Driver::Resolve() {
   resolver.Get("cuModuleLoadData", ModuleLoadData);
   resolver.Get("cuModuleUnload", ModuleUnload);
   resolver.Get("cuModuleGetFunction", ModuleGetFunction);
+  resolver.Get("cuFuncGetAttribute", FuncGetAttribute);
   resolver.Get("cuFuncSetAttribute", FuncSetAttribute);
   resolver.Get("cuLaunchKernelEx", LaunchKernelEx);
   resolver.Get("cuGraphDestroy", GraphDestroy);

@@ -49,6 +49,7 @@ struct DriverFunctions {
   decltype(&cuModuleLoadData) ModuleLoadData = nullptr;
   decltype(&cuModuleUnload) ModuleUnload = nullptr;
   decltype(&cuModuleGetFunction) ModuleGetFunction = nullptr;
+  decltype(&cuFuncGetAttribute) FuncGetAttribute = nullptr;
   decltype(&cuFuncSetAttribute) FuncSetAttribute = nullptr;
   decltype(&cuLaunchKernelEx) LaunchKernelEx = nullptr;
   decltype(&cuGraphDestroy) GraphDestroy = nullptr;

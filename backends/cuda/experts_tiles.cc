@@ -4,9 +4,11 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cuda/kernels/params/convert_rows.h"
 #include "backends/cuda/kernels/params/experts.h"
 #include "backends/cuda/kernels/params/tile_ring.h"
 #include "backends/cuda/tensor_maps.h"
+#include "backends/cuda/tile_unit.h"
 #include "backends/cuda/views.h"
 #include "backends/cuda/workspace_parts.h"
 #include "backends/device/status.h"
@@ -34,7 +36,7 @@ struct Sizes {
         experts(args.gate.dim(0)),
         width(args.x.dim(1)),
         hidden(args.gate.dim(1)),
-        tile_width(target.hopper() ? ExpertShape(1).tokens : kPortableTokens),
+        tile_width(target.hopper() ? ExpertShape(1, 16).tokens : kPortableTokens),
         max_tiles(MaxExpertTiles(static_cast<i32>(pairs), static_cast<i32>(experts),
                                  static_cast<i32>(tile_width))) {}
 };
@@ -64,7 +66,7 @@ struct Parts {
   const i32* any_out_exponent() const { return counts + 3; }
 };
 
-KernelSpec Helper(const char* name) {
+KernelSpec Helper(const std::string& name) {
   return {"experts_combine.cuh", absl::StrCat("tandem::cuda::", name)};
 }
 
@@ -123,7 +125,7 @@ class ExpertsLowering {
                                     .hidden_panels = static_cast<i32>(n_.hidden / 16),
                                     .out_panels = static_cast<i32>(n_.width / 16),
                                     .aligned = Aligned16(args_.x)};
-    return MakeLaunch(Helper("PlaceRows"), {static_cast<unsigned>(n_.tokens)}, {kConvertThreads}, 0,
+    return MakeLaunch(Helper(absl::StrCat("PlaceRows<", HeldFours(params.columns), ">")), {static_cast<unsigned>(n_.tokens)}, {kConvertThreads}, 0,
                       params);
   }
 
@@ -183,12 +185,12 @@ class ExpertsLowering {
         absl::StrCat("<", TypeArg(first.dtype), ", ", both ? "true" : "false", ">");
     if (!lowering_.target.hopper()) return Portable(arguments, both, features, params);
     TANDEM_RETURN_IF_ERROR(AddMaps(both, features, inputs, params));
-    const TileFormat format = GetTileFormat(first.dtype);
-    const TileShape shape = ExpertShape(format.tiles);
+    const TileUnit unit = TileUnitOf(first.dtype);
+    const TileShape shape = ExpertShape(unit.tiles, unit.bytes);
     const unsigned row_tiles = Tiles(features, both ? shape.rows() / 2 : shape.rows());
     const unsigned blocks = std::min<unsigned>(static_cast<unsigned>(lowering_.target.sms),
                                                static_cast<unsigned>(n_.max_tiles) * row_tiles);
-    const int shared = ExpertProductsSharedBytes(shape, format.tiles, format.bytes);
+    const int shared = ExpertProductsSharedBytes(shape, unit.tiles, unit.bytes);
     return MakeLaunch(
         {"expert_products.cuh", absl::StrCat("tandem::cuda::ExpertProducts", arguments)}, {blocks},
         {static_cast<unsigned>(shape.threads())}, static_cast<unsigned>(shared), params);
@@ -197,7 +199,7 @@ class ExpertsLowering {
   Launch Portable(const std::string& arguments, bool both, int64_t features,
                   const ExpertProductsParams& params) const {
     const unsigned row_tiles = Tiles(features, both ? kPortableRows / 2 : kPortableRows);
-    const int ring = 4 * kPortableTokens * 128, staging = kExpertBox * (64 + 8) * 2;
+    const int ring = 4 * kPortableTokens * 128, staging = kPortableTokens * ((64 + 8) * 2 + 8);
     return MakeLaunch({"expert_products_portable.cuh",
                        absl::StrCat("tandem::cuda::ExpertProductsPortable", arguments)},
                       {static_cast<unsigned>(n_.max_tiles) * row_tiles}, {kPortableThreads},
@@ -209,7 +211,7 @@ class ExpertsLowering {
     const EncodeTensorMap encode = lowering_.encode_tensor_map;
     const int64_t panels = n_.experts * features / kTileRows;
     const DType type = both ? args_.gate.dtype : args_.down.dtype;
-    const int box_panels = both ? 4 : ExpertShape(1).rows() / kTileRows;
+    const int box_panels = both ? 4 : ExpertShape(1, 16).rows() / kTileRows;
     TANDEM_ASSIGN_OR_RETURN(params.weights, WeightsMap(encode, params.weights_data, type, inputs,
                                                        panels, box_panels));
     if (both) {

@@ -1,13 +1,20 @@
 #include "backends/cuda/lowering.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 #include <variant>
 
+#include "backends/cuda/attention_decode.h"
+#include "backends/cuda/attention_expanded.h"
+#include "backends/cuda/attention_params.h"
 #include "backends/cuda/attention_portable.h"
+#include "backends/cuda/attention_prompt.h"
 #include "backends/cuda/experts_tiles.h"
 #include "backends/cuda/fuse.h"
 #include "backends/cuda/kernels/params/row_ops.h"
 #include "backends/cuda/plain_product.h"
+#include "backends/cuda/product_rows.h"
 #include "backends/cuda/product_tiles.h"
 #include "backends/cuda/row_groups.h"
 #include "backends/cuda/row_ops.h"
@@ -20,9 +27,22 @@
 namespace tandem::cuda {
 namespace {
 
+constexpr int64_t kMostRows = 8;  // tokens of a step for which weights are read but once
+
 bool InTiles(const TensorView& weight) { return weight.layout == WeightLayout::kTiles; }
 bool InTiles(const ExpertsArgs& args) {
   return InTiles(args.gate) && InTiles(args.up) && InTiles(args.down);
+}
+
+// Which kernels attend.
+enum class AttentionWay { kExpanded, kDecode, kPrompt, kPortable };
+AttentionWay WayOf(const AttentionArgs& args, const Target& target) {
+  if (args.expansion.present()) return AttentionWay::kExpanded;
+  if (PrefersDecode(ShapeOf(args)) && SupportsDecodeAttention(args, target).ok()) {
+    return AttentionWay::kDecode;
+  }
+  if (target.hopper() && SupportsPromptAttention(args, target).ok()) return AttentionWay::kPrompt;
+  return AttentionWay::kPortable;
 }
 
 struct Supports {
@@ -30,7 +50,11 @@ struct Supports {
 
   absl::Status operator()(const StoreKvArgs& args) const { return SupportsStoreKv(args); }
   absl::Status operator()(const AttentionArgs& args) const {
-    return SupportsPortableAttention(args, target);
+    if (WayOf(args, target) != AttentionWay::kExpanded) {
+      return SupportsPortableAttention(args, target);
+    }
+    if (target.hopper()) return SupportsExpandedAttention(args, target);
+    return absl::UnimplementedError("latents are expanded on Hopper GPUs alone");
   }
   absl::Status operator()(const LinearArgs& args) const {
     return InTiles(args.w) ? SupportsTiles(args) : absl::OkStatus();
@@ -47,14 +71,50 @@ struct Supports {
   }
 };
 
+// Which kernels multiply.
+enum class ProductWay {
+  kRows,       // a few tokens, bound by memory
+  kFloatRows,  // the same with plain numbers
+  kTiles,      // many tokens, on tensor cores
+  kPlain,      // whatever is left
+};
+ProductWay WayOf(const LinearArgs& args, const Target& target) {
+  if (args.x.dim(0) <= kMostRows) {
+    if (SupportsRows(args, target).ok()) return ProductWay::kRows;
+    if (SupportsFloatRows(args)) return ProductWay::kFloatRows;
+  }
+  return SupportsTiles(args).ok() ? ProductWay::kTiles : ProductWay::kPlain;
+}
+ProductWay WayOf(const ExpertsArgs& args, const Target& target) {
+  if (SupportsRows(args, target).ok()) return ProductWay::kRows;
+  return InTiles(args) ? ProductWay::kTiles : ProductWay::kPlain;
+}
+
 struct WorkspaceBytes {
   const Target& target;
 
+  int64_t operator()(const AttentionArgs& args) const {
+    switch (WayOf(args, target)) {
+      case AttentionWay::kExpanded:
+        return ExpandedWorkspaceBytes(args);
+      case AttentionWay::kDecode:
+        return DecodeWorkspaceBytes(args, target);
+      default:
+        return 0;
+    }
+  }
   int64_t operator()(const LinearArgs& args) const {
-    return InTiles(args.w) ? TilesWorkspaceBytes(args) : 0;
+    return WayOf(args, target) == ProductWay::kTiles ? TilesWorkspaceBytes(args) : 0;
   }
   int64_t operator()(const ExpertsArgs& args) const {
-    return InTiles(args) ? TilesWorkspaceBytes(args, target) : PlainWorkspaceBytes(args);
+    switch (WayOf(args, target)) {
+      case ProductWay::kRows:
+        return RowsWorkspaceBytes(args);
+      case ProductWay::kTiles:
+        return TilesWorkspaceBytes(args, target);
+      default:
+        return PlainWorkspaceBytes(args);
+    }
   }
   template <class Args>
   int64_t operator()(const Args&) const {
@@ -65,18 +125,48 @@ struct WorkspaceBytes {
 using Launches = absl::StatusOr<std::vector<Launch>>;
 
 struct LowerArgs {
-  const Workspace& workspace;
+  const FusedCall& fused;
   const Lowering& lowering;
+  const Workspace& workspace = fused.call.workspace;
 
   Launches operator()(const StoreKvArgs& args) const { return LowerStoreKv(args); }
   Launches operator()(const AttentionArgs& args) const {
-    return LowerPortableAttention(args, lowering.target);
+    const Target& target = lowering.target;
+    switch (WayOf(args, target)) {
+      case AttentionWay::kExpanded:
+        return LowerExpandedAttention(args, workspace, lowering);
+      case AttentionWay::kDecode:
+        return LowerDecodeAttention(args, workspace, target);
+      case AttentionWay::kPrompt: {
+        TANDEM_ASSIGN_OR_RETURN(
+            Launch launch, LowerPromptAttention(args, {}, target, lowering.encode_tensor_map));
+        return std::vector<Launch>{std::move(launch)};
+      }
+      default:
+        return LowerPortableAttention(args, target);
+    }
   }
   Launches operator()(const LinearArgs& args) const {
-    return InTiles(args.w) ? LowerTiles(args, workspace, lowering) : LowerPlain(args);
+    switch (WayOf(args, lowering.target)) {
+      case ProductWay::kRows:
+        return LowerRows(args, fused, lowering.target);
+      case ProductWay::kFloatRows:
+        return std::vector<Launch>{LowerFloatRows(args, fused)};
+      case ProductWay::kTiles:
+        return LowerTiles(args, workspace, lowering);
+      default:
+        return LowerPlain(args);
+    }
   }
   Launches operator()(const ExpertsArgs& args) const {
-    return InTiles(args) ? LowerTiles(args, workspace, lowering) : LowerPlain(args, workspace);
+    switch (WayOf(args, lowering.target)) {
+      case ProductWay::kRows:
+        return LowerRows(args, fused, workspace, lowering.target);
+      case ProductWay::kTiles:
+        return LowerTiles(args, workspace, lowering);
+      default:
+        return LowerPlain(args, workspace);
+    }
   }
   template <class Args>
   Launches operator()(const Args& args) const {
@@ -86,7 +176,7 @@ struct LowerArgs {
 
 Launches LowerCall(const FusedCall& fused, const Lowering& lowering) {
   TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> launches,
-                          std::visit(LowerArgs{fused.call.workspace, lowering}, fused.call.args));
+                          std::visit(LowerArgs{fused, lowering}, fused.call.args));
   for (Launch& launch : launches) launch.label = fused.call.name;
   if (!launches.empty()) launches[0].work = WorkOf(fused.call.args, 0);
   return launches;
@@ -102,10 +192,46 @@ Launches LowerGroup(const std::vector<FusedCall>& group, const Lowering& lowerin
   return std::vector<Launch>{std::move(launch)};
 }
 
-// No kernel takes anything over yet.
-FusionRules RulesFor(const Target&) {
-  return {.before = [](const LinearArgs&) { return false; },
-          .after = [](const KernelArgs&) { return false; }};
+std::vector<TensorView*> WeightsOf(KernelArgs& args) {
+  if (auto* linear = std::get_if<LinearArgs>(&args)) return {&linear->w};
+  if (auto* experts = std::get_if<ExpertsArgs>(&args)) {
+    return {&experts->gate, &experts->up, &experts->down};
+  }
+  auto* attention = std::get_if<AttentionArgs>(&args);
+  if (attention != nullptr && attention->expansion.present()) {
+    return {&attention->expansion.k_up, &attention->expansion.v_up};
+  }
+  return {};
+}
+
+// The call with its weights in tiles, if there is a kernel for that.
+std::optional<KernelArgs> WithTiles(KernelArgs args, const Target& target) {
+  const std::vector<TensorView*> weights = WeightsOf(args);
+  for (TensorView* weight : weights) {
+    if (!CanArrange(WeightLayout::kTiles, *weight)) return std::nullopt;
+    weight->layout = WeightLayout::kTiles;
+  }
+  if (weights.empty() || !std::visit(Supports{target}, args).ok()) return std::nullopt;
+  return args;
+}
+
+// Without rows, or sequences, there is nothing to start.
+bool IsEmpty(const Launch& launch) {
+  return launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0;
+}
+
+FusionRules RulesFor(const Target& target) {
+  const auto in_rows = [target](const LinearArgs& args) {
+    return WayOf(args, target) == ProductWay::kRows && !args.transposed;
+  };
+  const auto after = [target, in_rows](const KernelArgs& args) {
+    if (const auto* linear = std::get_if<LinearArgs>(&args)) {
+      return in_rows(*linear) || WayOf(*linear, target) == ProductWay::kFloatRows;
+    }
+    const auto* experts = std::get_if<ExpertsArgs>(&args);
+    return experts != nullptr && WayOf(*experts, target) == ProductWay::kRows;
+  };
+  return {.before = in_rows, .after = after};
 }
 
 }  // namespace
@@ -120,25 +246,17 @@ absl::Status SupportsCall(const KernelArgs& args, const Target& target) {
   return std::visit(Supports{target}, args);
 }
 
+// The layouts of weights are not known yet when a plan asks.
 int64_t CallWorkspaceBytes(const KernelArgs& args, const Target& target) {
-  return std::visit(WorkspaceBytes{target}, args);
+  int64_t bytes = std::visit(WorkspaceBytes{target}, args);
+  if (const auto in_tiles = WithTiles(args, target)) {
+    bytes = std::max(bytes, std::visit(WorkspaceBytes{target}, *in_tiles));
+  }
+  return bytes;
 }
 
-WeightLayout PreferredLayoutOf(const KernelArgs& args, const TensorView& weight,
-                               const Target& target) {
-  if (!CanArrange(WeightLayout::kTiles, weight)) return WeightLayout::kRows;
-  KernelArgs in_tiles = args;
-  if (auto* linear = std::get_if<LinearArgs>(&in_tiles)) {
-    linear->w.layout = WeightLayout::kTiles;
-    return SupportsCall(in_tiles, target).ok() ? WeightLayout::kTiles : WeightLayout::kRows;
-  }
-  if (auto* experts = std::get_if<ExpertsArgs>(&in_tiles)) {
-    for (TensorView* w : {&experts->gate, &experts->up, &experts->down}) {
-      w->layout = WeightLayout::kTiles;
-    }
-    return SupportsCall(in_tiles, target).ok() ? WeightLayout::kTiles : WeightLayout::kRows;
-  }
-  return WeightLayout::kRows;
+WeightLayout PreferredLayoutOf(const KernelArgs& args, const Target& target) {
+  return WithTiles(args, target).has_value() ? WeightLayout::kTiles : WeightLayout::kRows;
 }
 
 absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program,
@@ -147,7 +265,9 @@ absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program,
   for (const auto& group :
        GroupRows(Fuse(program, RulesFor(lowering.target)), static_cast<size_t>(kMostRowOps))) {
     TANDEM_ASSIGN_OR_RETURN(std::vector<Launch> lowered, LowerGroup(group, lowering));
-    for (Launch& launch : lowered) launches.push_back(std::move(launch));
+    for (Launch& launch : lowered) {
+      if (!IsEmpty(launch)) launches.push_back(std::move(launch));
+    }
   }
   return launches;
 }

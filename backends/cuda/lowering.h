@@ -24,9 +24,8 @@ struct Lowering {
 absl::Status SupportsCall(const KernelArgs& args, const Target& target);
 // As Device::WorkspaceBytes.
 int64_t CallWorkspaceBytes(const KernelArgs& args, const Target& target);
-// As Device::PreferredLayout.
-WeightLayout PreferredLayoutOf(const KernelArgs& args, const TensorView& weight,
-                               const Target& target);
+// As Device::PreferredLayout, the same for all weights of a call.
+WeightLayout PreferredLayoutOf(const KernelArgs& args, const Target& target);
 // All of a program, in fewer launches where kernels can do several calls.
 absl::StatusOr<std::vector<Launch>> LowerProgram(const Program& program, const Lowering& lowering);
 

@@ -1,4 +1,5 @@
-// Products of many tokens with weights in tiles, on tensor cores.
+// Products of many tokens, on tensor cores: with weights in tiles as they are; with f32 weights; with
+// others by way of tiles of f16 numbers in the workspace.
 #pragma once
 
 #include <string>
@@ -14,7 +15,7 @@
 namespace tandem::cuda {
 
 struct ProductSize {
-  DType type;
+  DType type;  // of weights in tiles; kF16: tiles of f16 numbers
   int64_t outputs, inputs, tokens, groups;
 };
 
@@ -26,6 +27,9 @@ absl::Status SupportsTiles(const LinearArgs& args);
 int64_t TilesWorkspaceBytes(const LinearArgs& args);
 absl::StatusOr<std::vector<Launch>> LowerTiles(const LinearArgs& args, const Workspace& workspace,
                                                const Lowering& lowering);
+
+// Tiles of f16 numbers of weights that a product cannot take as they are.
+Launch LowerF16Tiles(const TensorView& w, bool transposed, const ProductSize& size, u8* out);
 
 // The same from the product's parts; `activations` are operand B already, rows of `groups` times
 // `group_rows` (0: the same for all groups), with or without scales.

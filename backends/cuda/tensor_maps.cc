@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cuda/kernels/params/tile_ring.h"
-#include "backends/device/tiles.h"
+#include "backends/cuda/tile_unit.h"
 
 namespace tandem::cuda {
 namespace {
@@ -55,11 +55,11 @@ absl::StatusOr<TensorMap> RowsMap(EncodeTensorMap encode, const void* data, int6
 
 absl::StatusOr<TensorMap> WeightsMap(EncodeTensorMap encode, const void* data, DType type, int64_t k,
                                      int64_t panels, int box_panels) {
-  const TileFormat format = GetTileFormat(type);
-  const int pieces = WeightPieces(format.bytes);
-  const auto piece_bytes = static_cast<cuuint64_t>(format.bytes / pieces);
-  const auto panel_pieces = static_cast<cuuint64_t>(k / (format.tiles * kTileElements) * pieces);
-  const int stage_pieces = WeightStageUnits(format.tiles) * pieces;
+  const TileUnit unit = TileUnitOf(type);
+  const int pieces = WeightPieces(unit.bytes);
+  const auto piece_bytes = static_cast<cuuint64_t>(unit.bytes / pieces);
+  const auto panel_pieces = static_cast<cuuint64_t>(k / (unit.tiles * kTileElements) * pieces);
+  const int stage_pieces = WeightStageUnits(unit.tiles) * pieces;
   return Encode<3>(encode, data,
                    {.type = CU_TENSOR_MAP_DATA_TYPE_UINT32,
                     .swizzle = CU_TENSOR_MAP_SWIZZLE_NONE,

@@ -11,8 +11,15 @@
 
 namespace tandem::cuda {
 
-// What is kept beside the codes. `kBias`: minus the offset of the weight's codes times the sum of
-// the block's codes; `kSum`: that sum times the scale; for each scale of a tile.
+// Integers that are added to these bits, those of 1.5 * 2^23, give the bits of the float that is as
+// much larger, up to 2^22 in magnitude. That makes floats of sums without a conversion.
+inline constexpr i32 kIntegerBits = 0x4B400000;
+__device__ __forceinline__ float IntegerToFloat(i32 bits) {
+  return BitsFloat(static_cast<u32>(bits)) - 12582912.0f;
+}
+
+// What is kept beside the codes. `kBias`: kIntegerBits minus the offset of the weight's codes times
+// the sum of the block's codes; `kSum`: that sum times the scale; for each scale of a tile.
 enum class InfoForm { kScale, kBias, kSum, kBias16, kSum16 };
 
 template <WeightType kType>
@@ -56,10 +63,10 @@ __device__ __forceinline__ InfoOf<kType> MakeInfo(float scale, i32 first, i32 se
   constexpr i32 kOffset = kTileForm<kType>.offset;
   InfoOf<kType> info;
   info.scale = scale;
-  if constexpr (form == InfoForm::kBias) info.bias[0] = -kOffset * (first + second);
+  if constexpr (form == InfoForm::kBias) info.bias[0] = kIntegerBits - kOffset * (first + second);
   if constexpr (form == InfoForm::kBias16) {
-    info.bias[0] = -kOffset * first;
-    info.bias[1] = -kOffset * second;
+    info.bias[0] = kIntegerBits - kOffset * first;
+    info.bias[1] = kIntegerBits - kOffset * second;
   }
   if constexpr (form == InfoForm::kSum) info.sum[0] = scale * static_cast<float>(first + second);
   if constexpr (form == InfoForm::kSum16) {
@@ -70,40 +77,42 @@ __device__ __forceinline__ InfoOf<kType> MakeInfo(float scale, i32 first, i32 se
 }
 
 // The scale of a block whose largest magnitude is `largest`, and its inverse. Smaller blocks count
-// as zeros, as the inverse would not be finite.
+// as zeros, as the inverse would not be finite. What is not finite makes the scale so.
 __device__ __forceinline__ float BlockScale(float largest, float& inverse) {
-  const bool zero = !(largest > 1e-30f);
-  inverse = zero ? 0.0f : 127.0f / largest;
-  return zero ? 0.0f : largest / 127.0f;
+  const bool zero = largest <= 1e-30f;
+  inverse = zero ? 0.0f : __fdividef(127.0f, largest);
+  return zero ? 0.0f : largest * (1.0f / 127.0f);
 }
 
-__device__ __forceinline__ u32 PackCodes(float a, float b, float c, float d) {
-  const u32 low = (static_cast<u32>(__float2int_rn(a)) & 255) |
-                  (static_cast<u32>(__float2int_rn(b)) & 255) << 8;
-  const u32 high = (static_cast<u32>(__float2int_rn(c)) & 255) |
-                   (static_cast<u32>(__float2int_rn(d)) & 255) << 8;
-  return low | high << 16;
+__device__ __forceinline__ float Largest(const float4& v) {
+  return MaxOrNaN(MaxOrNaN(fabsf(v.x), fabsf(v.y)), MaxOrNaN(fabsf(v.z), fabsf(v.w)));
 }
 
-// Quantises a block of which eight neighbouring lanes have four elements each, those of lane l
-// beginning at element 4 (l % 8). Written if `store`, the same for the eight.
+// Quantises a block that four neighbouring lanes have: lane 4n + t has elements 4t..4t+3 in `a` and
+// 16+4t..16+4t+3 in `b`. Written if `store`, the same for the four.
 template <WeightType kType>
-__device__ __forceinline__ void QuantizeBlock(const float4& v, u8* codes, InfoOf<kType>* info,
-                                              int lane, bool store) {
-  float largest = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
-  largest = LanesMax<8>(largest);
-  // Zero, or NaN if an element is not finite, which the largest need not show.
-  const float poison = 0.0f * (v.x + v.y + v.z + v.w);
-  float inverse;
-  const float scale = BlockScale(largest, inverse) + LanesSum<8>(poison);
-  const u32 packed = PackCodes(v.x * inverse, v.y * inverse, v.z * inverse, v.w * inverse);
-  const int part = lane % 8;
-  if (store) *reinterpret_cast<u32*>(codes + part % 4 * 8 + part / 4 * 4) = packed;
-  i32 sum = Dp4a(packed, 0x01010101u, 0);
-  sum += ShuffleXor(sum, 1);
-  sum += ShuffleXor(sum, 2);
-  const i32 other = ShuffleXor(sum, 4);
-  if (store && part == 0) *info = MakeInfo<kType>(scale, sum, other);
+__device__ __forceinline__ void QuantizeBlock(const float4& a, const float4& b, u8* codes,
+                                              InfoOf<kType>* info, int t, bool store) {
+  float largest = MaxOrNaN(Largest(a), Largest(b));
+  largest = MaxOrNaN(largest, ShuffleXor(largest, 1));
+  largest = MaxOrNaN(largest, ShuffleXor(largest, 2));
+  float f;
+  const float scale = BlockScale(largest, f);
+  uint2 packed;
+  packed.x = RoundToS8x4(a.x * f, a.y * f, a.z * f, a.w * f);
+  packed.y = RoundToS8x4(b.x * f, b.y * f, b.z * f, b.w * f);
+  if (store) *reinterpret_cast<uint2*>(codes + t * 8) = packed;
+  i32 sums[2] = {};
+  if constexpr (kInfoForm<kType> != InfoForm::kScale) {
+    sums[0] = Dp4a(packed.x, 0x01010101u, 0);
+    sums[1] = Dp4a(packed.y, 0x01010101u, 0);
+#pragma unroll
+    for (int i = 1; i < 4; i *= 2) {
+      sums[0] += ShuffleXor(sums[0], i);
+      sums[1] += ShuffleXor(sums[1], i);
+    }
+  }
+  if (store && t == 0) *info = MakeInfo<kType>(scale, sums[0], sums[1]);
 }
 
 }  // namespace tandem::cuda

@@ -8,7 +8,7 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kConvertThreads = 256;
+inline constexpr int kConvertThreads = kConvertRowsThreads;
 
 // The exponent e of the power of two that brings `largest` to [2^13, 2^14); zero and denormal
 // numbers count as the smallest normal one.
@@ -64,31 +64,66 @@ __device__ __forceinline__ float4 Times(float4 v, float factor) {
   return {v.x * factor, v.y * factor, v.z * factor, v.w * factor};
 }
 
+// A row's source, four columns at a time for each thread: kHeld of them in registers; 0: read twice.
+template <bool kSwiGlu, int kHeld>
+class RowSource {
+ public:
+  __device__ __forceinline__ RowSource(const float* x, const float* up, int columns, bool aligned)
+      : x_(x), up_(up), columns_(columns), aligned_(aligned) {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) held_[i] = Read(i);
+  }
+
+  __device__ __forceinline__ float Largest() const {
+    float largest = 0.0f;
+    ForEach(columns_, [&](int /*column*/, float4 v) { largest = fmaxf(largest, LargestOf(v)); });
+    return largest;
+  }
+
+  // each(first column, numbers) of columns [0, end); those beyond the row's are zero.
+  template <class Each>
+  __device__ __forceinline__ void ForEach(int end, Each each) const {
+    if constexpr (kHeld > 0) {
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) {
+        if (ColumnOf(i) < end) each(ColumnOf(i), held_[i]);
+      }
+    } else {
+      for (int i = 0; ColumnOf(i) < end; ++i) each(ColumnOf(i), Read(i));
+    }
+  }
+
+ private:
+  __device__ static __forceinline__ int ColumnOf(int i) {
+    return (i * kConvertThreads + threadIdx.x) * 4;
+  }
+  __device__ __forceinline__ float4 Read(int i) const {
+    if (ColumnOf(i) >= columns_) return {0.0f, 0.0f, 0.0f, 0.0f};
+    return ConvertSource<kSwiGlu>(x_, up_, ColumnOf(i), aligned_);
+  }
+
+  const float *x_, *up_;
+  int columns_;
+  bool aligned_;
+  float4 held_[kHeld == 0 ? 1 : kHeld];
+};
+
 // Block (r, g) converts row r of group g. Infinite numbers and NaN stay what they are.
-template <bool kSwiGlu>
+template <bool kSwiGlu, int kHeld>
 __global__ void __launch_bounds__(kConvertThreads)
     ConvertRows(const __grid_constant__ ConvertRowsParams p) {
   const int row = blockIdx.x, group = blockIdx.y;
   if (p.live_rows != nullptr && row >= *p.live_rows) return;
   const i64 offset = row * p.x_row_bytes + group * p.x_group_bytes;
-  const float* x = reinterpret_cast<const float*>(p.x + offset);
-  const float* up = reinterpret_cast<const float*>(p.up + offset);
-
-  float largest = 0;
-  for (int i = threadIdx.x * 4; i < p.columns; i += kConvertThreads * 4) {
-    largest = fmaxf(largest, LargestOf(ConvertSource<kSwiGlu>(x, up, i, p.aligned)));
-  }
-  const int exponent = ExponentForF16(BlockMax(largest));
+  const RowSource<kSwiGlu, kHeld> source(reinterpret_cast<const float*>(p.x + offset),
+                                         reinterpret_cast<const float*>(p.up + offset), p.columns,
+                                         p.aligned);
+  const int exponent = ExponentForF16(BlockMax(source.Largest()));
   const float factor = PowerOfTwo(-exponent);
-
   const i64 out_row = static_cast<i64>(group) * p.group_rows + row;
   const int padded = RoundUp(p.columns, 64);
   u32* out = reinterpret_cast<u32*>(p.out + out_row * padded * 2);
-  for (int i = threadIdx.x * 4; i < padded; i += kConvertThreads * 4) {
-    const float4 v =
-        i < p.columns ? ConvertSource<kSwiGlu>(x, up, i, p.aligned) : float4{0.0f, 0.0f, 0.0f, 0.0f};
-    StoreOperand(out, i, Times(v, factor));
-  }
+  source.ForEach(padded, [&](int column, float4 v) { StoreOperand(out, column, Times(v, factor)); });
   if (threadIdx.x == 0) p.scales[out_row] = PowerOfTwo(exponent);
 }
 

@@ -6,15 +6,17 @@
 
 namespace tandem::cuda {
 
-inline constexpr int kExpertConsumers = ExpertShape(1).consumers;
-inline constexpr int kExpertTokens = ExpertShape(1).tokens;  // of the widest tile
-static_assert(ExpertShape(1).row_tiles == kExpertRowTiles);
+template <class Weights>
+inline constexpr TileShape kExpertShape = ExpertShape(Weights::kUnitTiles, Weights::kUnitBytes);
+inline constexpr int kExpertConsumers = ExpertShape(1, 16).consumers;
+inline constexpr int kExpertTokens = ExpertShape(1, 16).tokens;  // of the widest tile
+static_assert(ExpertShape(1, 16).row_tiles == kExpertRowTiles);
 
 template <class Weights>
 struct ExpertProductsShared {
-  static constexpr int kStages = ExpertShape(Weights::kUnitTiles).stages;
+  static constexpr int kStages = kExpertShape<Weights>.stages;
   TileRing<Weights, kExpertConsumers, kExpertRowTiles, kExpertTokens, kStages> ring;
-  alignas(16) ExpertStaging staging[kExpertConsumers];
+  ExpertStaging<kExpertTokens> staging[kExpertConsumers];
 };
 
 // Panels beyond the last of a matrix are the next matrix's; their sums are not stored.
@@ -29,10 +31,12 @@ __device__ __forceinline__ WeightBoxes BoxesOf(const ExpertProductsParams& p,
 template <bool kBoth, int kTokens, class Consumer>
 __device__ __forceinline__ void ConsumeExpertTile(const ExpertProductsParams& p,
                                                   const ExpertTile<kBoth, kExpertConsumers>& tile, int index,
-                                                  Consumer& consumer, ExpertStaging& staging) {
+                                                  Consumer& consumer,
+                                                  ExpertStaging<kExpertTokens>& staging) {
+  const PlaceOfThread place(p, tile);
   float sums[kExpertRowTiles][kTokens / 2];
   consumer.template Multiply<kTokens>(CeilDiv(p.k_tiles, kStepTiles), sums);
-  StoreExpertTile<kTokens>(p, tile, index, sums, staging);
+  StoreExpertTile<kTokens>(p, tile, index, place, sums, staging);
 }
 
 template <WeightType kType, bool kBoth>
@@ -40,9 +44,9 @@ __global__ void __launch_bounds__((kExpertConsumers + 1) * kWarpgroup, 1)
     ExpertProducts(const __grid_constant__ ExpertProductsParams p) {
   using Weights = TileWeights<kType>;
   using Tile = ExpertTile<kBoth, kExpertConsumers>;
-  constexpr int kUnitTiles = Weights::kUnitTiles;
   static_assert(sizeof(ExpertProductsShared<Weights>) <=
-                ExpertProductsSharedBytes(ExpertShape(kUnitTiles), kUnitTiles, Weights::kUnitBytes));
+                ExpertProductsSharedBytes(kExpertShape<Weights>, Weights::kUnitTiles,
+                                          Weights::kUnitBytes));
   extern __shared__ __align__(1024) u8 dynamic_shared[];
   auto& shared = *reinterpret_cast<ExpertProductsShared<Weights>*>(dynamic_shared);
   if (threadIdx.x == 0) shared.ring.Init();

@@ -11,7 +11,7 @@ inline constexpr int kExpertPortableTokens = 64;  // of the widest tile
 
 struct ExpertPortableShared {
   PortableRing<kExpertPortableTokens> ring;
-  alignas(16) ExpertStaging staging;
+  ExpertStaging<kExpertPortableTokens> staging;
 };
 
 template <class Weights, int kTokens, bool kBoth>
@@ -22,9 +22,10 @@ __device__ __forceinline__ void MultiplyExpertTile(const ExpertProductsParams& p
   const i64 row_bytes = RoundUp(p.k_tiles, kStepTiles) * (kTileElements * 2);
   const PortableTokens tokens = {p.x_data, row_bytes, tile.place, p.x_rows};
   auto& ring = reinterpret_cast<PortableRing<kTokens>&>(shared.ring);
+  const PlaceOfThread place(p, tile);
   float sums[kPortablePanels][kTokens / 2];
   PortableLoop<Weights, kTokens>(ring, tokens, panels, p.k_tiles).Multiply(sums);
-  StoreExpertTile<kTokens>(p, tile, 0, sums, shared.staging);
+  StoreExpertTile<kTokens>(p, tile, 0, place, sums, shared.staging);
 }
 
 // A block for each tile of work.

@@ -22,27 +22,22 @@ __device__ __forceinline__ uint4 ScaleHalves(uint4 v, int exponent) {
 }
 
 // Block t converts the row of token t and writes it to the places of its choices.
+template <int kHeld>
 __global__ void __launch_bounds__(kConvertThreads)
     PlaceRows(const __grid_constant__ PlaceRowsParams p) {
   const int token = blockIdx.x;
   if (p.live_rows != nullptr && token >= *p.live_rows) return;
   const float* x = reinterpret_cast<const float*>(p.x + token * p.x_row_bytes);
   const i32* places = p.places + static_cast<i64>(token) * p.choices;
-  float largest = 0;
-  for (int i = threadIdx.x * 4; i < p.columns; i += kConvertThreads * 4) {
-    largest = fmaxf(largest, LargestOf(ConvertSource<false>(x, nullptr, i, p.aligned)));
-  }
-  const int exponent = ExponentForF16(BlockMax(largest));
+  const RowSource<false, kHeld> source(x, nullptr, p.columns, p.aligned);
+  const int exponent = ExponentForF16(BlockMax(source.Largest()));
   const float factor = PowerOfTwo(-exponent);
   const int padded = RoundUp(p.columns, 64);
-  for (int i = threadIdx.x * 4; i < padded; i += kConvertThreads * 4) {
-    float4 v = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (i < p.columns) v = Times(ConvertSource<false>(x, nullptr, i, p.aligned), factor);
-    for (int c = 0; c < p.choices; ++c) {
-      if (places[c] < 0) continue;
-      u8* row = p.out + static_cast<i64>(places[c]) * padded * 2;
-      StoreOperand(reinterpret_cast<u32*>(row), i, v);
-    }
+  for (int c = 0; c < p.choices; ++c) {
+    if (places[c] < 0) continue;
+    u32* row = reinterpret_cast<u32*>(p.out + static_cast<i64>(places[c]) * padded * 2);
+    source.ForEach(padded,
+                   [&](int column, float4 v) { StoreOperand(row, column, Times(v, factor)); });
   }
   for (int c = 0; c < p.choices; ++c) {
     const i64 pair = static_cast<i64>(token) * p.choices + c, place = places[c];

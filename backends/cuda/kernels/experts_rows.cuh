@@ -20,17 +20,34 @@ struct ChosenExperts {
   i32 count;
 };
 
+// For one token. Each warp writes all of it, the same as the others, and needs not wait for them.
+// What it chose twice is computed twice.
+__device__ __forceinline__ void ListChosenByOne(const ExpertsRowsParams& p, ChosenExperts& list) {
+  const int lane = LaneIndex();
+  int id = -1;
+  if (lane < p.chosen) id = p.ids[lane];
+  const bool valid = id >= 0 && id < p.experts;
+  const u32 votes = __ballot_sync(kAllLanes, valid);
+  const int slot = __popc(votes & ((1u << lane) - 1));
+  if (valid) {
+    list.ids[slot] = id;
+    list.pair[slot][0] = static_cast<i16>(lane);
+  }
+  list.same[lane] = static_cast<i16>(valid ? lane : -1);
+  if (lane == 0) list.count = __popc(votes);
+  __syncwarp();
+}
+
 // By all threads of the block, at least kMaxPairs.
 __device__ __forceinline__ void ListChosen(const ExpertsRowsParams& p, int live,
                                            ChosenExperts& list) {
-  const int pairs = live * p.chosen, i = threadIdx.x;
+  const int all = p.tokens * p.chosen, i = threadIdx.x;
+  int id = -1;  // read without waiting for `live`
+  if (i < all) id = p.ids[i / p.chosen * p.ids_row + i % p.chosen];
+  const int pairs = live * p.chosen;
+  if (i >= pairs || id < 0 || id >= p.experts) id = -1;
   if (i == 0) list.count = 0;
-  int id = -1;
-  if (i < pairs) {
-    id = p.ids[i / p.chosen * p.ids_row + i % p.chosen];
-    if (id < 0 || id >= p.experts) id = -1;
-    list.pair_ids[i] = id;
-  }
+  if (i < kMaxPairs) list.pair_ids[i] = id;
   for (int j = i; j < pairs * kMaxRows; j += blockDim.x) list.pair[j / kMaxRows][j % kMaxRows] = -1;
   __syncthreads();
   bool first = id >= 0;
@@ -60,33 +77,20 @@ __device__ __forceinline__ void ListChosen(const ExpertsRowsParams& p, int live,
   __syncthreads();
 }
 
-// Fetches the units of a warp: of each job of the block the warp's part of its panel.
-template <WeightType kType>
-struct InnerCursor {
-  const ChosenExperts& list;
-  const u8* matrix;  // gate or up
-  i64 expert_bytes, panel_bytes;
-  int panel, blocks;  // of the job's two; jobs of an expert
-  int job, jobs, step;
-  UnitRange range;
-  int next;
+// A block of 32 hidden values of one of the chosen experts, counted from 0.
+struct ExpertBlock {
+  int expert, block;
 
-  template <int kStages>
-  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
-    if (job >= jobs || range.begin == range.end) {
-      ring.FetchNothing();
-      return;
+  // After a change of `block`.
+  __device__ __forceinline__ void Settle(int blocks) {
+    while (block >= blocks) {
+      block -= blocks;
+      ++expert;
     }
-    const u8* from =
-        matrix + list.ids[job / blocks] * expert_bytes + (job % blocks * 2 + panel) * panel_bytes;
-    const int count = Min(kStageUnits<kType>, range.end - next);
-    ring.Fetch(from + static_cast<i64>(next) * kTileForm<kType>.unit_bytes,
-               count * kTileForm<kType>.unit_bytes);
-    next += count;
-    if (next == range.end) {
-      next = range.begin;
-      job += step;
-    }
+  }
+  __device__ __forceinline__ void Advance(int step, int blocks) {
+    block += step;
+    Settle(blocks);
   }
 };
 
@@ -108,13 +112,14 @@ __device__ __forceinline__ void WriteHidden(const ExpertsRowsParams& p, const fl
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
       sums[matrix] +=
-          partials[((warp + part) * kColumns + column) * kPartialColumn + lane % kTileRows];
+          partials[(warp + part) * kPartialFloats<kColumns> + lane % kTileRows * kColumns + column];
     }
   }
   const float h = Silu(sums[0]) * sums[1];
-  const float largest = LanesMax(fabsf(h)), poison = LanesSum(0.0f * h);
-  float inverse;
-  const float scale = BlockScale(largest, inverse) + poison;
+  float largest = fabsf(h), inverse;
+#pragma unroll
+  for (int i = 16; i > 0; i /= 2) largest = MaxOrNaN(largest, ShuffleXor(largest, i));
+  const float scale = BlockScale(largest, inverse);
   const i32 code = static_cast<i8>(__float2int_rn(h * inverse));
   u8* codes = HiddenCodes<kDown>(p, pair);
   const int k = lane % 16;
@@ -130,124 +135,93 @@ __device__ __forceinline__ void WriteHidden(const ExpertsRowsParams& p, const fl
 
 // A job is 32 values of an expert: two panels of gate and two of up, four warps for each. Grid: any
 // number of blocks. kRowsThreads threads.
-template <WeightType kType, WeightType kDown, int kColumns>
-__global__ void __launch_bounds__(kRowsThreads, 1)
+template <WeightType kType, WeightType kDown, int kColumns, int kStages>
+__global__ void __launch_bounds__(kRowsThreads, 2)
     ExpertsInner(const __grid_constant__ ExpertsRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ ChosenExperts list;
-  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kColumns,
-                                       p.width, 2 * kPartialFloats<kColumns>);
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
+                                       kColumns, p.width, PanelPartials(kColumns));
   const int warp = WarpIndex(), lane = LaneIndex();
-  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
-                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
-                             kStageBytes<kType>, lane);
+  using Ring = WarpRing<kStages, kStageBytes<kType>>;
+  Ring ring(shared + at.ring + warp * Ring::kBytes,
+            reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
   WaitForKernelsAhead();
-  LetNextKernelStart();
-  const int live = LiveRows(p.live_rows, p.tokens);
-  ListChosen(p, live, list);
+  LetNextKernelStart();  // not before: it reads what the kernels ahead of this one write
+  const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
+  if constexpr (kColumns == 1) {
+    ListChosenByOne(p, list);
+  } else {
+    ListChosen(p, live, list);
+  }
+
   const int units = p.width / kUnitElements<kType>, blocks = p.inner / kTileElements;
-  const UnitRange range = PartOfUnits(units, warp % 4, 4);
-  const int jobs = list.count * blocks;
-  InnerCursor<kType> cursor = {list,
-                               warp < 8 ? p.gate : p.up,
-                               warp < 8 ? p.gate_expert : p.up_expert,
-                               static_cast<i64>(units) * kTileForm<kType>.unit_bytes,
-                               warp / 4 % 2,
-                               blocks,
-                               static_cast<int>(blockIdx.x),
-                               jobs,
-                               static_cast<int>(gridDim.x),
-                               range,
-                               range.begin};
-  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+  const UnitRange range = PartOfUnits(units, warp % 4, 2);
+  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
+  const u8* matrix = (warp < 8 ? p.gate : p.up) + warp / 4 % 2 * panel_bytes +
+                     static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
+  const i64 expert_bytes = warp < 8 ? p.gate_expert : p.up_expert;
+  ExpertBlock ahead = {0, static_cast<int>(blockIdx.x)};
+  ahead.Settle(blocks);
+  auto next = [&](Feeder<kType>& feeder) {
+    if (ahead.expert >= list.count) return;
+    feeder.at = matrix + list.ids[ahead.expert] * expert_bytes + ahead.block * 2 * panel_bytes;
+    feeder.left = range.end - range.begin;
+    ahead.Advance(gridDim.x, blocks);
+  };
+  Feeder<kType> feeder;
+#pragma unroll 1
+  for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info,
                                       ActivationRowBytes(p.width),
                                       ActivationInfoRowBytes(p.width, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
-  QuantizeRows<kType>(x, live, p.width,
-                      [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); });
+  QuantizeRows<kType, kLoadBatch<kColumns>>(
+      x, p.tokens, p.width, [&](int row, int i) { return LoadFloat4(p.x + row * p.x_row + i); });
   __syncthreads();
-  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
+  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);
 
+  const SplitTable table = LoadSplitTable<kType>();
   int turn = 0;
-  for (int job = blockIdx.x; job < jobs; job += gridDim.x) {
+  ExpertBlock job = {0, static_cast<int>(blockIdx.x)};
+  job.Settle(blocks);
+  for (; job.expert < list.count; job.Advance(gridDim.x, blocks)) {
     LaneSums<kColumns> sums;
-    for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
-      const u8* stage = ring.Wait();
-      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, mine,
-                                sums);
-      ring.Release();
-      cursor.Fetch(ring);
-    }
-    float* set = partials + turn * kPartialFloats<kColumns>;
-    StorePartial<kColumns>(sums, set + warp * kColumns * kPartialColumn, lane);
+    AddRun<kType, kColumns>(range.begin, range.end, lane, table, mine, ring, feeder, next, sums);
+    float* set = partials + turn * kRowsWarps * kPartialFloats<kColumns>;
+    StorePartial<kColumns>(sums, set + warp * kPartialFloats<kColumns>, lane);
     __syncthreads();
     if (warp < live) {
-      const int pair = list.pair[job / blocks][warp];
-      if (pair >= 0) WriteHidden<kDown, kColumns>(p, set, warp, pair, job % blocks, lane);
+      const int pair = list.pair[job.expert][warp];
+      if (pair >= 0) WriteHidden<kDown, kColumns>(p, set, warp, pair, job.block, lane);
     }
     turn ^= 1;
   }
 }
 
-// Fetches the units of a warp of ExpertsOuter: of each panel of the block, parts w, w + 16, ... of
-// all parts of all experts.
-template <WeightType kType>
-struct OuterCursor {
-  const ChosenExperts& list;
-  const u8* down;
-  i64 expert_bytes, panel_bytes;
-  int panel, panels, panel_step;
-  int job, first, jobs;  // counts parts
-  int units, parts;
-  int done;  // units of the part
-
-  template <int kStages>
-  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
-    while (panel < panels) {
-      if (job >= jobs) {
-        job = first;
-        panel += panel_step;
-        if (first >= jobs) break;
-        continue;
-      }
-      const UnitRange range = PartOfUnits(units, job % parts, parts);
-      const int count = Min(kStageUnits<kType>, range.end - range.begin - done);
-      const u8* from = down + list.ids[job / parts] * expert_bytes + panel * panel_bytes;
-      from += static_cast<i64>(range.begin + done) * kTileForm<kType>.unit_bytes;
-      done += count;
-      if (range.begin + done == range.end) {
-        done = 0;
-        job += kRowsWarps;
-      }
-      if (count == 0) continue;
-      ring.Fetch(from, count * kTileForm<kType>.unit_bytes);
-      return;
-    }
-    ring.FetchNothing();
-  }
-};
-
 // Copies the hidden vectors of the pairs to shared memory.
 template <WeightType kType>
 __device__ __forceinline__ void LoadHidden(const ExpertsRowsParams& p, int pairs,
                                            const SharedActivations<kType>& to) {
-  const int codes = p.inner / 16,
-            info = HiddenRowBytes(p.inner, sizeof(InfoOf<kType>)) / 16 - codes;
-  for (int i = threadIdx.x; i < pairs * (codes + info); i += kRowsThreads) {
-    const int pair = i / (codes + info), j = i % (codes + info);
-    const u8* from = HiddenCodes<kType>(p, pair) + j * 16;
-    u8* target = j < codes ? to.Codes(pair) + j * 16
-                           : reinterpret_cast<u8*>(to.Info(pair)) + (j - codes) * 16;
-    CopyAsync16(SharedAddress(target), from);
+  const int codes = p.inner / 16;
+  const int all = HiddenRowBytes(p.inner, sizeof(InfoOf<kType>)) / 16;
+  // Two warps for a pair, so that few pairs keep many busy.
+  for (int i = WarpIndex(); i < 2 * pairs; i += kRowsWarps) {
+    const int pair = i / 2;
+    const u8* from = HiddenCodes<kType>(p, pair);
+#pragma unroll 1
+    for (int j = LaneIndex() + i % 2 * kWarp; j < all; j += 2 * kWarp) {
+      u8* to_codes = to.Codes(pair) + j * 16;
+      u8* to_info = reinterpret_cast<u8*>(to.Info(pair)) + (j - codes) * 16;
+      CopyAsync16(SharedAddress(j < codes ? to_codes : to_info), from + j * 16);
+    }
   }
   CopyAsyncCommit();
   CopyAsyncWaitAll();
 }
 
 // Adds up a panel: for each token its choices in their order.
-template <int kColumns>
 __device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const ChosenExperts& list,
                                            const float* partials, int panel, int live) {
   const int column = threadIdx.x / kTileRows, row = threadIdx.x % kTileRows;
@@ -258,51 +232,60 @@ __device__ __forceinline__ void WriteOuter(const ExpertsRowsParams& p, const Cho
     const int pair = list.same[column * p.chosen + i];
     if (pair < 0) continue;
     float y = 0;
-    for (int part = 0; part < p.parts; ++part) {
-      y += partials[(pair * p.parts + part) * kTileRows + row];
+    for (int part = 0; part < 1 << p.parts_log2; ++part) {
+      y += partials[((pair << p.parts_log2) + part) * kTileRows + row];
     }
     sum += p.weights[column * p.weights_row + i] * y;
   }
   p.out[column * p.out_row + out] = sum;
 }
 
-// A block takes panels of 16 outputs; its warps share the parts of all chosen experts. Grid: any
-// number of blocks. kRowsThreads threads.
-template <WeightType kType, int kColumns>
-__global__ void __launch_bounds__(kRowsThreads, 1)
+// A block takes panels of 16 outputs; its warps share the parts of all chosen experts, warp w parts
+// w, w + 16, ... Grid: any number of blocks. kRowsThreads threads.
+template <WeightType kType, int kColumns, int kStages>
+__global__ void __launch_bounds__(kRowsThreads, 2)
     ExpertsOuter(const __grid_constant__ ExpertsRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ ChosenExperts list;
   const int max_pairs = p.tokens * p.chosen;
-  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>),
-                                       max_pairs, p.inner, max_pairs * p.parts * kTileRows);
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
+                                       max_pairs, p.inner, OuterPartials(max_pairs, p.parts_log2));
   const int warp = WarpIndex(), lane = LaneIndex();
-  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
-                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
-                             kStageBytes<kType>, lane);
-  // The ids were written before the kernel ahead began, which has let this one start: only the
-  // hidden vectors are waited for.
-  const int live = LiveRows(p.live_rows, p.tokens);
-  ListChosen(p, live, list);
+  using Ring = WarpRing<kStages, kStageBytes<kType>>;
+  Ring ring(shared + at.ring + warp * Ring::kBytes,
+            reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
+  LetNextKernelStart();
+  // The ids were written before the kernel ahead let this one start: only the hidden vectors are
+  // waited for.
+  const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
+  if constexpr (kColumns == 1) {
+    ListChosenByOne(p, list);
+  } else {
+    ListChosen(p, live, list);
+  }
+
   const int units = p.inner / kUnitElements<kType>, panels = p.width / kTileRows;
-  const int jobs = list.count * p.parts;
-  OuterCursor<kType> cursor = {list,
-                               p.down,
-                               p.down_expert,
-                               static_cast<i64>(units) * kTileForm<kType>.unit_bytes,
-                               static_cast<int>(blockIdx.x),
-                               panels,
-                               static_cast<int>(gridDim.x),
-                               warp,
-                               warp,
-                               jobs,
-                               units,
-                               p.parts,
-                               0};
-  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+  const int parts = 1 << p.parts_log2, jobs = list.count << p.parts_log2;
+  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
+  int ahead_panel = blockIdx.x, ahead = warp;
+  auto next = [&](Feeder<kType>& feeder) {
+    if (ahead >= jobs) {
+      ahead = warp;
+      ahead_panel += gridDim.x;
+    }
+    if (ahead_panel >= panels || ahead >= jobs) return;
+    const UnitRange range = PartOfUnits(units, ahead & (parts - 1), p.parts_log2);
+    feeder.at = p.down + list.ids[ahead >> p.parts_log2] * p.down_expert +
+                ahead_panel * panel_bytes +
+                static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
+    feeder.left = range.end - range.begin;
+    ahead += kRowsWarps;
+  };
+  Feeder<kType> feeder;
+#pragma unroll 1
+  for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
-  LetNextKernelStart();
   const SharedActivations<kType> hidden = {shared + at.codes, shared + at.info,
                                            ActivationRowBytes(p.inner),
                                            ActivationInfoRowBytes(p.inner, sizeof(InfoOf<kType>))};
@@ -310,40 +293,34 @@ __global__ void __launch_bounds__(kRowsThreads, 1)
   LoadHidden<kType>(p, live * p.chosen, hidden);
   __syncthreads();
 
+  const SplitTable table = LoadSplitTable<kType>();
   const int g = lane / 4, t = lane % 4;
   for (int panel = blockIdx.x; panel < panels; panel += gridDim.x) {
     for (int job = warp; job < jobs; job += kRowsWarps) {
-      const int expert = job / p.parts, part = job % p.parts;
-      const i16(&pairs)[kMaxRows] = list.pair[expert];
+      const int part = job & (parts - 1);
+      const i16(&pairs)[kMaxRows] = list.pair[job >> p.parts_log2];
+      // Columns are tokens; those that did not choose the expert compute with any pair.
       LaneActivations<kType, kColumns> mine;
-      mine.codes =
-          hidden.Codes(kColumns == 1 ? pairs[0] : Max<int>(0, pairs[Min(g, live - 1)])) + t * 8;
+      mine.codes = hidden.Codes(Max<int>(0, pairs[kColumns == 1 ? 0 : g])) + t * 8;
       int column_pair[kLaneColumns<kColumns>];
 #pragma unroll
       for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
-        const int column = kColumns == 1 ? 0 : 2 * t + c;
-        column_pair[c] = column < live ? pairs[column] : -1;
+        column_pair[c] = pairs[kColumns == 1 ? 0 : 2 * t + c];
         mine.info[c] = hidden.Info(Max(0, column_pair[c]));
       }
       LaneSums<kColumns> sums;
-      const UnitRange range = PartOfUnits(units, part, p.parts);
-      for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
-        const u8* stage = ring.Wait();
-        AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane,
-                                  mine, sums);
-        ring.Release();
-        cursor.Fetch(ring);
-      }
+      const UnitRange range = PartOfUnits(units, part, p.parts_log2);
+      AddRun<kType, kColumns>(range.begin, range.end, lane, table, mine, ring, feeder, next, sums);
 #pragma unroll
       for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
         if (column_pair[c] < 0 || (kColumns == 1 && t != 0)) continue;
-        float* to = partials + (column_pair[c] * p.parts + part) * kTileRows;
+        float* to = partials + ((column_pair[c] << p.parts_log2) + part) * kTileRows;
         to[g] = sums.v[0][c];
         to[g + 8] = sums.v[1][c];
       }
     }
     __syncthreads();
-    WriteOuter<kColumns>(p, list, partials, panel, live);
+    WriteOuter(p, list, partials, panel, live);
     __syncthreads();
   }
 }

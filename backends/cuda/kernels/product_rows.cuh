@@ -45,12 +45,18 @@ struct LaneSums {
 
 template <WeightType kType, int kColumns>
 __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int lane,
+                                        const SplitTable& table,
                                         const LaneActivations<kType, kColumns>& x,
                                         LaneSums<kColumns>& sums) {
   constexpr int kN = kLaneColumns<kColumns>;
   constexpr InfoForm form = kInfoForm<kType>;
-  u32 a[4];
-  UnpackBytes<kType>(LoadTileCodes<kType>(unit, tile, lane), a);
+  const TileCodes<kType> codes = LoadTileCodes<kType>(unit, tile, lane);
+  u32 a[4], a2[4];
+  if constexpr (kTwoLookUps<kType>) {
+    UnpackTwice<kType>(table, codes, a, a2);
+  } else {
+    UnpackBytes<kType>(codes, a);
+  }
   const TileScales<kType> scales = LoadTileScales<kType>(unit, tile, lane / 4);
   const uint2 b = *reinterpret_cast<const uint2*>(x.codes + block * kTileElements);
   InfoOf<kType> info[kN];
@@ -58,13 +64,14 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
   for (int c = 0; c < kN; ++c) info[c] = x.info[c][block];
 #pragma unroll
   for (int half = 0; half < kTileScales<kType>; ++half) {
-    i32 d[4] = {};
+    i32 d[4] = {kIntegerBits, kIntegerBits, kIntegerBits, kIntegerBits};
     if constexpr (form == InfoForm::kBias || form == InfoForm::kBias16) {
       d[0] = d[2] = info[0].bias[half];
       d[1] = d[3] = info[kN - 1].bias[half];
     }
     if constexpr (kTileScales<kType> == 1) {
       MmaS8(d, a, b.x, b.y);
+      if constexpr (kTwoLookUps<kType>) MmaS8(d, a2, b.x, b.y);
     } else {
       MmaS8(d, a[2 * half], a[2 * half + 1], half == 0 ? b.x : b.y);
     }
@@ -73,45 +80,101 @@ __device__ __forceinline__ void AddTile(const u8* unit, int tile, int block, int
 #pragma unroll
       for (int c = 0; c < kN; ++c) {
         float& sum = sums.v[row][c];
-        sum += scales.scale[row][half] * info[c].scale * static_cast<float>(d[2 * row + c]);
+        sum += scales.scale[row][half] * info[c].scale * IntegerToFloat(d[2 * row + c]);
         if constexpr (kHasMin<kType>) sum += scales.min[row][half] * info[c].sum[half];
       }
     }
   }
 }
 
+// Units of a tile each.
+template <WeightType kType, int kColumns, int kCount>
+__device__ __forceinline__ void AddTiles(const u8* units, int block, int lane,
+                                         const SplitTable& table,
+                                         const LaneActivations<kType, kColumns>& x,
+                                         LaneSums<kColumns>& sums) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    AddTile<kType, kColumns>(units + i * kTileForm<kType>.unit_bytes, 0, block + i, lane, table, x,
+                             sums);
+  }
+}
+
 // Adds units [first, first + count) of a row, which begin at `stage`.
 template <WeightType kType, int kColumns>
 __device__ __forceinline__ void AddUnits(const u8* stage, int first, int count, int lane,
+                                         const SplitTable& table,
                                          const LaneActivations<kType, kColumns>& x,
                                          LaneSums<kColumns>& sums) {
   constexpr TileForm f = kTileForm<kType>;
-  if constexpr (f.unit_tiles == 1) {
-#pragma unroll 4
-    for (int i = 0; i < count; ++i) {
-      AddTile<kType, kColumns>(stage + i * f.unit_bytes, 0, first + i, lane, x, sums);
+  if constexpr (f.unit_tiles > 1) {  // one unit
+#pragma unroll
+    for (int tile = 0; tile < f.unit_tiles; ++tile) {
+      AddTile<kType, kColumns>(stage, tile, first * f.unit_tiles + tile, lane, table, x, sums);
     }
   } else {
+    int i = 0;
 #pragma unroll 1
-    for (int i = 0; i < count; ++i) {
-#pragma unroll
-      for (int tile = 0; tile < f.unit_tiles; ++tile) {
-        AddTile<kType, kColumns>(stage + i * f.unit_bytes, tile, (first + i) * f.unit_tiles + tile,
-                                 lane, x, sums);
-      }
+    for (; i + 4 <= count; i += 4) {
+      AddTiles<kType, kColumns, 4>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+    }
+    if (i + 2 <= count) {
+      AddTiles<kType, kColumns, 2>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
+      i += 2;
+    }
+    if (i < count) {
+      AddTiles<kType, kColumns, 1>(stage + i * f.unit_bytes, first + i, lane, table, x, sums);
     }
   }
 }
 
-// Partial sums of a warp in shared memory, [column][16], see kPartialColumn.
+// The run of units that a warp fetches next, ahead of their use.
+template <WeightType kType>
+struct Feeder {
+  const u8* at = nullptr;
+  int left = 0;  // units
+
+  // next(*this) begins another run, if there is one.
+  template <class Ring, class Next>
+  __device__ __forceinline__ void Feed(Ring& ring, Next& next) {
+    if (left == 0) next(*this);
+    const int count = Min(kStageUnits<kType>, left), bytes = count * kTileForm<kType>.unit_bytes;
+    ring.Fetch(at, bytes);
+    at += bytes;
+    left -= count;
+  }
+};
+
+// A warp adds a run of units [begin, end) of a row.
+template <WeightType kType, int kColumns, class Ring, class Next>
+__device__ __forceinline__ void AddRun(int begin, int end, int lane, const SplitTable& table,
+                                       const LaneActivations<kType, kColumns>& x, Ring& ring,
+                                       Feeder<kType>& feeder, Next& next,
+                                       LaneSums<kColumns>& sums) {
+#pragma unroll 1
+  for (int unit = begin; unit < end; unit += kStageUnits<kType>) {
+    const u8* stage = ring.Wait();
+    AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, end - unit), lane, table, x,
+                              sums);
+    feeder.Feed(ring, next);
+  }
+}
+
+// Partial sums of a warp in shared memory: [16][column].
+template <int kColumns>
+inline constexpr int kPartialFloats = kTileRows* kColumns;
+
 template <int kColumns>
 __device__ __forceinline__ void StorePartial(const LaneSums<kColumns>& sums, float* to, int lane) {
   const int g = lane / 4, column = lane % 4 * 2;
+  if (column >= kColumns) return;
 #pragma unroll
-  for (int c = 0; c < kLaneColumns<kColumns>; ++c) {
-    if (column + c < kColumns) {
-      to[(column + c) * kPartialColumn + g] = sums.v[0][c];
-      to[(column + c) * kPartialColumn + g + 8] = sums.v[1][c];
+  for (int row = 0; row < 2; ++row) {
+    float* at = to + (g + 8 * row) * kColumns + column;
+    if constexpr (kColumns == 1) {
+      *at = sums.v[row][0];
+    } else {
+      *reinterpret_cast<float2*>(at) = float2{sums.v[row][0], sums.v[row][1]};
     }
   }
 }
@@ -120,8 +183,8 @@ __device__ __forceinline__ void StorePartial(const LaneSums<kColumns>& sums, flo
 struct UnitRange {
   int begin, end;
 };
-__device__ __forceinline__ UnitRange PartOfUnits(int units, int part, int parts) {
-  return {part * units / parts, (part + 1) * units / parts};
+__device__ __forceinline__ UnitRange PartOfUnits(int units, int part, int parts_log2) {
+  return {part * units >> parts_log2, (part + 1) * units >> parts_log2};
 }
 
 // Activations in shared memory.
@@ -149,72 +212,60 @@ struct SharedActivations {
   }
 };
 
-// At least one: what is done to a row that is not in use does not matter.
-__device__ __forceinline__ int LiveRows(const i32* live_rows, int tokens) {
-  return live_rows == nullptr ? tokens : Max(1, Min(*live_rows, tokens));
+// Of `rows` rows beginning at `first`.
+__device__ __forceinline__ int LiveRows(const i32* live_rows, int first, int rows) {
+  return live_rows == nullptr ? rows : Max(0, Min(*live_rows - first, rows));
 }
 
 __device__ __forceinline__ float4 LoadFloat4(const float* p) {
   return *reinterpret_cast<const float4*>(p);
 }
 __device__ __forceinline__ float Silu(float x) {
-  return x / (1.0f + Exp2(-1.4426950408889634f * x));
+  return __fdividef(x, 1.0f + Exp2(-1.4426950408889634f * x));
 }
 
 // Quantises `rows` rows of `k` elements with all threads of the block. load(row, i): elements
-// i..i+3.
-template <WeightType kType, class Load>
+// i..i+3. Each row has as many threads as it has groups of eight elements, rounded up to a power of
+// two. kBatch rows are loaded together, as a load takes long.
+template <WeightType kType, int kBatch, class Load>
 __device__ __forceinline__ void QuantizeRows(const SharedActivations<kType>& to, int rows, int k,
                                              Load load) {
-  constexpr int kBatch = 4, kSpan = 4 * kRowsThreads;
-  const int spans = CeilDiv(k, kSpan), items = rows * spans;
-  const int mine = 4 * static_cast<int>(threadIdx.x);
-  for (int first = 0; first < items; first += kBatch) {
-    float4 v[kBatch];
+  constexpr int kThreadsBits = 9;
+  static_assert(1 << kThreadsBits == kRowsThreads);
+  const int eighths = k / 8, bits = Min(kThreadsBits, 32 - __clz(eighths - 1));
+  const int mine = threadIdx.x & ((1 << bits) - 1), t = threadIdx.x % 4;
+  const int row_step = kRowsThreads >> bits, my_row = threadIdx.x >> bits;
+  const int warp_row = WarpIndex() * kWarp >> bits;
+#pragma unroll 1
+  for (int base = 0; base < eighths; base += 1 << bits) {
+    const int block = (base + mine) / 4;
+    const bool inside = base + mine < eighths;  // the same for the four lanes of a block
+#pragma unroll 1
+    for (int first = 0; first + warp_row < rows; first += kBatch * row_step) {
+      float4 v[kBatch][2];
 #pragma unroll
-    for (int j = 0; j < kBatch; ++j) {  // the loads together, as each takes long
-      const int row = (first + j) / spans, i = (first + j) % spans * kSpan + mine;
-      v[j] = first + j < items && i < k ? load(row, i) : float4{};
-    }
+      for (int j = 0; j < kBatch; ++j) {
+        const int row = first + j * row_step + my_row;
 #pragma unroll
-    for (int j = 0; j < kBatch; ++j) {
-      if (first + j >= items) break;
-      const int row = (first + j) / spans, i = (first + j) % spans * kSpan + mine;
-      const int block = i / kTileElements;
-      QuantizeBlock<kType>(v[j], to.Codes(row) + block * kTileElements, to.Info(row) + block,
-                           threadIdx.x % kWarp, i < k);
+        for (int half = 0; half < 2; ++half) {
+          v[j][half] = inside && row < rows ? load(row, block * kTileElements + half * 16 + 4 * t)
+                                            : float4{};
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {
+        const int row = first + j * row_step + my_row;
+        if (first + j * row_step + warp_row >= rows) break;
+        QuantizeBlock<kType>(v[j][0], v[j][1], to.Codes(row) + block * kTileElements,
+                             to.Info(row) + block, t, inside && row < rows);
+      }
     }
   }
 }
+template <int kColumns>
+inline constexpr int kLoadBatch = kColumns == 1 ? 1 : 2;
 
 // Linear layers
-
-// Fetches, ahead of their use, the units of a warp: [begin, end) of every `step`-th panel.
-template <WeightType kType>
-struct PanelCursor {
-  const u8* panel;  // of `units` units
-  i64 step_bytes;
-  int panels_left;
-  UnitRange range;
-  int next;
-
-  template <int kStages>
-  __device__ __forceinline__ void Fetch(WarpRing<kStages>& ring) {
-    if (panels_left == 0) {
-      ring.FetchNothing();
-      return;
-    }
-    const int count = Min(kStageUnits<kType>, range.end - next);
-    ring.Fetch(panel + static_cast<i64>(next) * kTileForm<kType>.unit_bytes,
-               count * kTileForm<kType>.unit_bytes);
-    next += count;
-    if (next == range.end) {
-      next = range.begin;
-      panel += step_bytes;
-      --panels_left;
-    }
-  }
-};
 
 // Factors of the RMS norm of each row, into factors[rows]. `scratch`: kRowsWarps floats a row.
 __device__ __forceinline__ void NormFactors(const LinearRowsParams& p, const float* x, int rows,
@@ -239,27 +290,27 @@ __device__ __forceinline__ void NormFactors(const LinearRowsParams& p, const flo
   __syncthreads();
 }
 
-template <WeightType kType, Prologue kPrologue>
-__device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int group, int rows,
+template <WeightType kType, int kColumns, Prologue kPrologue>
+__device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int group,
                                                const SharedActivations<kType>& to, float* scratch) {
   const float* x = p.x + group * p.x_group;
   if constexpr (kPrologue == Prologue::kRmsNorm) {
     float* factors = scratch + kMaxRows * kRowsWarps;
-    NormFactors(p, x, rows, scratch, factors);
-    QuantizeRows<kType>(to, rows, p.k, [&](int row, int i) {
+    NormFactors(p, x, p.tokens, scratch, factors);
+    QuantizeRows<kType, kLoadBatch<kColumns>>(to, p.tokens, p.k, [&](int row, int i) {
       const float4 v = LoadFloat4(x + row * p.x_row + i), w = LoadFloat4(p.norm + i);
       const float f = factors[row];
       return float4{v.x * f * w.x, v.y * f * w.y, v.z * f * w.z, v.w * f * w.w};
     });
   } else if constexpr (kPrologue == Prologue::kSwiGlu) {
-    QuantizeRows<kType>(to, rows, p.k, [&](int row, int i) {
+    QuantizeRows<kType, kLoadBatch<kColumns>>(to, p.tokens, p.k, [&](int row, int i) {
       const float4 v = LoadFloat4(x + row * p.x_row + i);
       const float4 g = LoadFloat4(p.gate + row * p.gate_row + i);
       return float4{Silu(g.x) * v.x, Silu(g.y) * v.y, Silu(g.z) * v.z, Silu(g.w) * v.w};
     });
   } else {
-    QuantizeRows<kType>(to, rows, p.k,
-                        [&](int row, int i) { return LoadFloat4(x + row * p.x_row + i); });
+    QuantizeRows<kType, kLoadBatch<kColumns>>(
+        to, p.tokens, p.k, [&](int row, int i) { return LoadFloat4(x + row * p.x_row + i); });
   }
 }
 
@@ -268,11 +319,12 @@ template <int kColumns>
 __device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const float* partials,
                                             int panel, int group, int live, int thread,
                                             int threads) {
-  for (int i = thread; i < kTileRows * kColumns; i += threads) {
-    const int column = i / kTileRows, row = i % kTileRows, out = panel * kTileRows + row;
+  for (int i = thread; i < kPartialFloats<kColumns>; i += threads) {
+    const int column = i % kColumns, out = panel * kTileRows + i / kColumns;
     float sum = 0;
-    for (int part = 0; part < p.parts; ++part) {
-      sum += partials[(part * kColumns + column) * kPartialColumn + row];
+#pragma unroll 4
+    for (int part = 0; part < 1 << p.parts_log2; ++part) {
+      sum += partials[part * kPartialFloats<kColumns> + i];
     }
     if (column >= live) continue;
     if (p.bias != nullptr) sum += p.bias[out];
@@ -281,62 +333,63 @@ __device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const flo
   }
 }
 
-// Floats: two sets of partial results, used in turn.
-template <int kColumns>
-inline constexpr int kPartialFloats = kRowsWarps* kColumns* kPartialColumn;
-
 // Grid: x: blocks among which the panels are dealt, y: groups. kRowsThreads threads.
-template <WeightType kType, int kColumns, Prologue kPrologue>
-__global__ void __launch_bounds__(kRowsThreads, 1)
+template <WeightType kType, int kColumns, int kStages, Prologue kPrologue>
+__global__ void __launch_bounds__(kRowsThreads, 2)
     LinearRows(const __grid_constant__ LinearRowsParams p) {
   extern __shared__ __align__(128) u8 shared[];
-  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kColumns,
-                                       p.k, 2 * kPartialFloats<kColumns>);
+  LetNextKernelStart();
+  const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
+                                       kColumns, p.k, PanelPartials(kColumns));
   const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
-  const int teams = kRowsWarps / p.parts, team = warp / p.parts, part = warp % p.parts;
+  const int parts = 1 << p.parts_log2, teams = kRowsWarps >> p.parts_log2;
+  const int team = warp >> p.parts_log2, part = warp & (parts - 1);
   const int units = p.k / kUnitElements<kType>, panels = p.rows / kTileRows;
-  const UnitRange range = PartOfUnits(units, part, p.parts);
+  const UnitRange range = PartOfUnits(units, part, p.parts_log2);
   const int first = blockIdx.x * teams + team, step = gridDim.x * teams;
-  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
 
-  WarpRing<kRowsStages> ring(shared + at.ring + warp * kRowsStages * kStageBytes<kType>,
-                             reinterpret_cast<u64*>(shared + at.barriers) + warp * kRowsStages,
-                             kStageBytes<kType>, lane);
-  const bool some = first < panels && range.begin < range.end;
-  PanelCursor<kType> cursor = {p.weight + group * p.weight_group + first * panel_bytes,
-                               step * panel_bytes, some ? (panels - first - 1) / step + 1 : 0,
-                               range, range.begin};
-  for (int i = 0; i < kRowsStages; ++i) cursor.Fetch(ring);
+  using Ring = WarpRing<kStages, kStageBytes<kType>>;
+  Ring ring(shared + at.ring + warp * Ring::kBytes,
+            reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
+  const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
+  const i64 step_bytes = step * panel_bytes;
+  const u8* from = p.weight + group * p.weight_group + first * panel_bytes +
+                   static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
+  int ahead = first;  // the next panel to fetch
+  auto next = [&](Feeder<kType>& feeder) {
+    if (ahead >= panels) return;
+    feeder.at = from;
+    feeder.left = range.end - range.begin;
+    from += step_bytes;
+    ahead += step;
+  };
+  Feeder<kType> feeder;
+#pragma unroll 1
+  for (int i = 0; i < kStages; ++i) feeder.Feed(ring, next);
 
   WaitForKernelsAhead();
-  LetNextKernelStart();
   const SharedActivations<kType> x = {shared + at.codes, shared + at.info, ActivationRowBytes(p.k),
                                       ActivationInfoRowBytes(p.k, sizeof(InfoOf<kType>))};
   float* partials = reinterpret_cast<float*>(shared + at.partials);
-  const int live = LiveRows(p.live_rows, p.tokens);
-  QuantizeInputs<kType, kPrologue>(p, group, live, x, partials);
+  const int live = LiveRows(p.live_rows, p.first_row, p.tokens);
+  QuantizeInputs<kType, kColumns, kPrologue>(p, group, x, partials);
   __syncthreads();
-  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(live, lane);
+  const LaneActivations<kType, kColumns> mine = x.template OfLane<kColumns>(p.tokens, lane);
 
+  const SplitTable table = LoadSplitTable<kType>();
   int turn = 0;
   for (int panel = first; panel < panels; panel += step) {
     LaneSums<kColumns> sums;
-    for (int unit = range.begin; unit < range.end; unit += kStageUnits<kType>) {
-      const u8* stage = ring.Wait();
-      AddUnits<kType, kColumns>(stage, unit, Min(kStageUnits<kType>, range.end - unit), lane, mine,
-                                sums);
-      ring.Release();
-      cursor.Fetch(ring);
-    }
-    float* set = partials + turn * kPartialFloats<kColumns>;
-    StorePartial<kColumns>(sums, set + warp * kColumns * kPartialColumn, lane);
-    if (p.parts > 1) {
-      NamedBarrierSync(1 + team, p.parts * kWarp);
+    AddRun<kType, kColumns>(range.begin, range.end, lane, table, mine, ring, feeder, next, sums);
+    float* set = partials + turn * kRowsWarps * kPartialFloats<kColumns>;
+    StorePartial<kColumns>(sums, set + warp * kPartialFloats<kColumns>, lane);
+    if (parts > 1) {
+      NamedBarrierSync(1 + team, parts * kWarp);
     } else {
       __syncwarp();
     }
-    WriteLinear<kColumns>(p, set + team * p.parts * kColumns * kPartialColumn, panel, group, live,
-                          part * kWarp + lane, p.parts * kWarp);
+    WriteLinear<kColumns>(p, set + team * parts * kPartialFloats<kColumns>, panel, group, live,
+                          part * kWarp + lane, parts * kWarp);
     turn ^= 1;
   }
 }

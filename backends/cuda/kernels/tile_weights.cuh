@@ -97,4 +97,34 @@ class TileWeights<WeightType::kIQ4_NL> {
   u32 bias_ = InRegister(0x64806480u);  // 1152
 };
 
+// f16 numbers in tiles of their own, as f16_tiles.cuh makes them of other weights: in a unit the
+// fragments of elements 0..15, lane after lane, then those of 16..31.
+template <>
+class TileWeights<WeightType::kF16> {
+ public:
+  static constexpr int kUnitTiles = 1;
+  static constexpr int kUnitBytes = 1024;
+
+  // Read when they are unpacked, as they are operands then: earlier, while products of the step
+  // before are under way, their registers must not be written.
+  struct Raw {
+    const uint4* fragments;
+  };
+
+  __device__ static __forceinline__ Raw Load(const u8* unit, int /*tile*/, int lane) {
+    return {reinterpret_cast<const uint4*>(unit) + lane};
+  }
+
+  __device__ __forceinline__ void Unpack(const Raw& raw, u32 (&a)[8]) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const uint4 halves = raw.fragments[i * kWarp];
+      a[4 * i] = halves.x;
+      a[4 * i + 1] = halves.y;
+      a[4 * i + 2] = halves.z;
+      a[4 * i + 3] = halves.w;
+    }
+  }
+};
+
 }  // namespace tandem::cuda

@@ -198,6 +198,44 @@ __device__ __forceinline__ void UnpackBytes(const TileCodes<kType>& codes, u32 (
   }
 }
 
+// A table for products with bytes, by which each code is looked up twice and the products of both
+// results are added: codes below 8 give their value and 0, the others -1 and their value plus 1.
+// This needs fewer instructions than choosing between two results. A permutation whose selector has
+// its highest bit set gives the sign of the byte that it selects, and the values of the lower half
+// of the table of IQ4_NL are negative, those of the upper half positive.
+template <WeightType kType>
+inline constexpr bool kTwoLookUps = kType == WeightType::kIQ4_NL || kType == WeightType::kIQ4_XS;
+
+// In registers whose content the compiler does not know, since it would rather make constants anew
+// for every use.
+struct SplitTable {
+  u32 words[4];
+};
+template <WeightType kType>
+__device__ __forceinline__ SplitTable LoadSplitTable() {
+  SplitTable table = {};
+  if constexpr (kTwoLookUps<kType>) {
+    constexpr ByteTable kLower = TableOf<kType>(0), kUpper = TableOf<kType>(1);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) table.words[i] = Opaque(i < 2 ? kLower.words[i] : kUpper.words[i]);
+  }
+  return table;
+}
+
+// As UnpackBytes; the weights are the sums of `a` and `b`.
+template <WeightType kType>
+__device__ __forceinline__ void UnpackTwice(const SplitTable& table, const TileCodes<kType>& codes,
+                                            u32 (&a)[4], u32 (&b)[4]) {
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    const u32 lower = codes.low[row], upper = lower ^ 0x88888888u;
+    a[row] = Permute(table.words[0], table.words[1], lower);
+    a[row + 2] = Permute(table.words[0], table.words[1], lower >> 16);
+    b[row] = Permute(table.words[2], table.words[3], upper);
+    b[row + 2] = Permute(table.words[2], table.words[3], upper >> 16);
+  }
+}
+
 // Scales
 
 __device__ __forceinline__ u32 LoadWord(const u8* p) { return *reinterpret_cast<const u32*>(p); }

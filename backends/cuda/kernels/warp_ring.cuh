@@ -9,16 +9,18 @@
 
 namespace tandem::cuda {
 
-// All lanes call every function together. Fetch and Wait take the stages in turn; call Fetch (or
-// FetchNothing) exactly kStages times more often than Release.
-template <int kStages>
+// All lanes call every function together: first Fetch kStages times, then, for each run, Wait and,
+// when the bytes have been used, Fetch again, which overwrites them.
+template <int kStages, int kStageBytes>
 class WarpRing {
  public:
-  // `stages`: kStages times `stage_bytes`, 16-byte aligned; `barriers`: kStages of this warp.
-  __device__ __forceinline__ WarpRing(u8* stages, u64* barriers, int stage_bytes, int lane)
-      : stages_(stages), barriers_(barriers), stage_bytes_(stage_bytes), lane_(lane) {
+  static constexpr int kBytes = kStages * kStageBytes;
+
+  // `stages`: kBytes, 16-byte aligned; `barriers`: kStages of this warp.
+  __device__ __forceinline__ WarpRing(u8* stages, u64* barriers) : stages_(stages) {
 #if __CUDA_ARCH__ >= 900
-    if (lane == 0) {
+    barriers_ = barriers;
+    if (LaneIndex() == 0) {
       for (int i = 0; i < kStages; ++i) MbarrierInit(barriers + i, 1);
       MbarrierInitFence();
     }
@@ -26,49 +28,45 @@ class WarpRing {
 #endif
   }
 
-  // `bytes`: a multiple of 16.
+  // `bytes`: a multiple of 16, or 0: nothing more will be waited for.
   __device__ __forceinline__ void Fetch(const u8* from, u32 bytes) {
-    u8* to = stages_ + fetch_.stage * stage_bytes_;
+    u8* to = stages_ + stage_ * kStageBytes;
+    __syncwarp();
 #if __CUDA_ARCH__ >= 900
-    if (lane_ == 0) {
-      MbarrierArriveExpect(barriers_ + fetch_.stage, bytes);
-      BulkLoad(to, from, bytes, barriers_ + fetch_.stage, kL2EvictFirst);
+    if (LaneIndex() == 0 && bytes > 0) {
+      MbarrierArriveExpect(barriers_ + stage_, bytes);
+      BulkLoad(to, from, bytes, barriers_ + stage_, kL2EvictFirst);
     }
 #else
-    for (u32 i = lane_ * 16; i < bytes; i += kWarp * 16)
+    for (u32 i = LaneIndex() * 16; i < bytes; i += kWarp * 16) {
       CopyAsync16(SharedAddress(to) + i, from + i);
+    }
     CopyAsyncCommit();
 #endif
-    fetch_.Advance();
-  }
-  __device__ __forceinline__ void FetchNothing() {
-#if __CUDA_ARCH__ < 900
-    CopyAsyncCommit();
-#endif
-    fetch_.Advance();
+    if (++stage_ == kStages) {
+      stage_ = 0;
+      parity_ ^= 1;
+    }
   }
 
-  // The bytes of the oldest stage.
+  // The bytes of the oldest run.
   __device__ __forceinline__ const u8* Wait() {
 #if __CUDA_ARCH__ >= 900
-    MbarrierWait(barriers_ + use_.stage, use_.parity);
+    MbarrierWait(barriers_ + stage_, parity_);
 #else
     CopyAsyncWait<kStages - 1>();
     __syncwarp();
 #endif
-    return stages_ + use_.stage * stage_bytes_;
-  }
-  // The lanes have read it: the next Fetch may overwrite it.
-  __device__ __forceinline__ void Release() {
-    __syncwarp();
-    use_.Advance();
+    return stages_ + stage_ * kStageBytes;
   }
 
  private:
   u8* stages_;
+#if __CUDA_ARCH__ >= 900
   u64* barriers_;
-  int stage_bytes_, lane_;
-  PipelineState<kStages> fetch_, use_;
+#endif
+  int stage_ = 0;
+  u32 parity_ = 1;  // 0 after the first round of Fetch
 };
 
 }  // namespace tandem::cuda

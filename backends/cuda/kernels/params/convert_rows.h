@@ -5,6 +5,14 @@
 
 namespace tandem::cuda {
 
+inline constexpr int kConvertRowsThreads = 256;
+
+// Pieces of four columns that a thread holds of a row: 0, and the row is read twice, if they are many.
+TANDEM_HOST_DEVICE constexpr i32 HeldFours(i32 columns) {
+  const i32 fours = CeilDiv(columns, kConvertRowsThreads * 4);
+  return fours <= 4 ? fours : fours <= 16 ? RoundUp(fours, 4) : 0;
+}
+
 // Rows of f32 to f16 and a power of two for each row. Row r of group g is read at
 // x + r * x_row_bytes + g * x_group_bytes and written as row g * group_rows + r of `out`.
 struct ConvertRowsParams {

@@ -7,8 +7,7 @@
 namespace tandem::cuda {
 
 inline constexpr i32 kRowsWarps = 16;         // of a block
-inline constexpr i32 kRowsStages = 4;         // of the ring of a warp
-inline constexpr i32 kRowsStageBytes = 2304;  // at least a unit, at most this if it is larger
+inline constexpr i32 kRowsStageBytes = 2304;  // most of a stage, if a unit is not larger
 inline constexpr i32 kMaxRows = 8;
 
 // What is done to the activations before they are quantised.
@@ -23,13 +22,14 @@ struct LinearRowsParams {
   const float* add;      // [tokens][rows], added to the result, or null
   float* out;            // [tokens][groups][rows]
   const i32* live_rows;  // or null: all tokens
+  i32 first_row;         // counted among the live rows
   i64 weight_group;      // bytes from one group to the next
   i64 x_row, x_group;    // elements from one token, one group to the next
   i64 gate_row;
   i64 add_row;
   i64 out_row, out_group;
   i32 rows, k, tokens;
-  i32 parts;  // warps that share a panel: a power of 2
+  i32 parts_log2;  // of the warps that share a panel
   float eps;
 };
 
@@ -46,10 +46,11 @@ struct ExpertsRowsParams {
   float* out;        // [tokens][width]
   u8* hidden;
   const i32* live_rows;
+  i32 first_row;
   i64 gate_expert, up_expert, down_expert;  // bytes from one expert to the next
   i64 x_row, ids_row, weights_row, add_row, out_row;
   i32 tokens, chosen, experts, width, inner;
-  i32 parts;  // into which the down product of an expert is divided
+  i32 parts_log2;  // of the parts of a product of an expert and a panel
 };
 
 // Form of what is kept beside the codes of 32 activations: their scale, and for weights with
@@ -71,21 +72,27 @@ constexpr TANDEM_HOST_DEVICE i32 StageUnits(i32 unit_bytes) {
   return unit_bytes >= kRowsStageBytes ? 1 : kRowsStageBytes / unit_bytes;
 }
 
-// Floats of a partial result of a warp: for each column its 16 rows, and a gap against bank
-// conflicts.
-inline constexpr i32 kPartialColumn = 20;
+// Floats of partial results: those of all warps, in two sets that are used in turn.
+constexpr TANDEM_HOST_DEVICE i32 PanelPartials(i32 columns) {
+  return 2 * kRowsWarps * 16 * columns;
+}
+// Those of all parts of all pairs.
+constexpr TANDEM_HOST_DEVICE i32 OuterPartials(i32 pairs, i32 parts_log2) {
+  return (pairs << parts_log2) * 16;
+}
 
 // Offsets in the shared memory of a block.
 struct RowsShared {
   i32 ring, barriers, codes, info, partials, bytes;
 };
-// `columns`: rows of activations of `k` elements; `partials`: floats.
-constexpr TANDEM_HOST_DEVICE RowsShared MakeRowsShared(i32 unit_bytes, i32 info_bytes, i32 columns,
-                                                       i32 k, i32 partials) {
+// `stages`: of the ring of a warp. `columns`: rows of activations of `k` elements;
+// `partials`: floats.
+constexpr TANDEM_HOST_DEVICE RowsShared MakeRowsShared(i32 unit_bytes, i32 info_bytes, i32 stages,
+                                                       i32 columns, i32 k, i32 partials) {
   RowsShared s = {};
   s.ring = 0;
-  s.barriers = kRowsWarps * kRowsStages * StageUnits(unit_bytes) * unit_bytes;
-  s.codes = s.barriers + kRowsWarps * kRowsStages * 8;
+  s.barriers = kRowsWarps * stages * StageUnits(unit_bytes) * unit_bytes;
+  s.codes = s.barriers + kRowsWarps * stages * 8;
   s.info = s.codes + columns * ActivationRowBytes(k);
   s.partials = s.info + columns * ActivationInfoRowBytes(k, info_bytes);
   s.bytes = s.partials + partials * 4;

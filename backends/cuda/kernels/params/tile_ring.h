@@ -45,12 +45,14 @@ TANDEM_HOST_DEVICE constexpr i32 ProductTilesSharedBytes(const TileShape& shape,
 TANDEM_HOST_DEVICE constexpr i32 ExpertProductsSharedBytes(const TileShape& shape, int unit_tiles,
                                                            int unit_bytes) {
   return TileRingBytes(shape, unit_tiles, unit_bytes) +
-         RoundUp(shape.consumers * 32 * (64 + 8) * 2, 1024);
+         RoundUp(shape.consumers * shape.tokens * ((64 + 8) * 2 + 8), 1024);
 }
 
-// The experts' shape.
-TANDEM_HOST_DEVICE constexpr TileShape ExpertShape(int unit_tiles) {
-  return {2, 2, 128, unit_tiles == 1 ? 6 : 4};
+// The experts' shape, within the 227 KB of a block.
+TANDEM_HOST_DEVICE constexpr TileShape ExpertShape(int unit_tiles, int unit_bytes) {
+  TileShape shape = {2, 2, 128, 6};
+  while (ExpertProductsSharedBytes(shape, unit_tiles, unit_bytes) > 227 * 1024) --shape.stages;
+  return shape;
 }
 
 }  // namespace tandem::cuda

@@ -114,6 +114,14 @@ __device__ __forceinline__ u32 Permute(u32 a, u32 b, u32 selector) {
   return d;
 }
 
+// `x`, in a way that hides from the compiler that it is a constant, and the same in all lanes: the
+// mask of the lower lanes has no bit 31.
+__device__ __forceinline__ u32 Opaque(u32 x) {
+  u32 mask;
+  asm volatile("mov.u32 %0, %%lanemask_lt;" : "=r"(mask));
+  return x ^ (mask >> 31);
+}
+
 // (a & b) | c and friends: kTable is the function of (0xF0, 0xCC, 0xAA).
 template <u8 kTable>
 __device__ __forceinline__ u32 Lop3(u32 a, u32 b, u32 c) {
@@ -148,6 +156,22 @@ __device__ __forceinline__ float Log2(float x) {
   float y;
   asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// The larger one; NaN if either is.
+__device__ __forceinline__ float MaxOrNaN(float a, float b) {
+  float d;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(d) : "f"(a), "f"(b));
+  return d;
+}
+
+// Four numbers of magnitude 127 or less, rounded to signed bytes, the first in the lowest: rounding
+// to integers is what adding 1.5 * 2^23 does.
+__device__ __forceinline__ u32 RoundToS8x4(float a, float b, float c, float d) {
+  constexpr float kMagic = 12582912.0f;
+  const u32 low = Permute(FloatBits(a + kMagic), FloatBits(b + kMagic), 0x0040);
+  const u32 high = Permute(FloatBits(c + kMagic), FloatBits(d + kMagic), 0x0040);
+  return Permute(low, high, 0x5410);
 }
 
 template <class T>

@@ -96,4 +96,9 @@ __device__ __forceinline__ void BulkPrefetch(const void* global, u32 bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
 }
 
+// Brings the line of 128 bytes that holds an address into the L2, by the ordinary load path.
+__device__ __forceinline__ void PrefetchLine(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global) : "memory");
+}
+
 }  // namespace tandem::cuda

@@ -1,14 +1,14 @@
-// Arguments of the kernels of product_plain.cuh.
+// Arguments of the kernels of product_floats.cuh and product_transposed.cuh.
 #pragma once
 
 #include "../base.cuh"
 
 namespace tandem::cuda {
 
-inline constexpr i32 kPlainThreads = 256;
+inline constexpr i32 kFloatRowsThreads = 256;
 inline constexpr i32 kTransposedWarps = 8;
 
-struct PlainRowsParams {
+struct FloatRowsParams {
   const void* weight;  // [groups][rows, k], row after row
   const float* x;      // [tokens][groups][k]
   const float* bias;   // [rows], or null
