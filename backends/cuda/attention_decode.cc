@@ -58,13 +58,15 @@ bool Fits(const AttentionShape& shape, const Target& target, const WideCandidate
           DecodeChoice& choice) {
   TileLayout layout = {shape.k,      shape.v,        shape.dk,  shape.dv,
                        shape.view(), candidate.keys, kSlotKeys, 0};
-  const int fixed = DecodeSharedBytes(layout, candidate.step_warps);
+  const bool bulk = FitsCopyEngine(shape, target);
+  const int barriers = bulk ? 2 * kMostSlots * static_cast<int>(sizeof(u64)) : 0;
+  const int fixed = barriers + DecodeSharedBytes(layout, candidate.step_warps);
   layout.slots =
       std::clamp((SharedOfBlock(target, 1) - fixed) / layout.slot_bytes(), 0, kMostSlots);
   // A tile in use and one on its way.
   if (layout.slots < 2 * candidate.keys / kSlotKeys) return false;
   choice.wide = true;
-  choice.bulk = FitsCopyEngine(shape, target);
+  choice.bulk = bulk;
   choice.step_warps = candidate.step_warps;
   choice.key_warps = candidate.key_warps;
   choice.keys = candidate.keys;

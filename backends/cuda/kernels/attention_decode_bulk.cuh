@@ -1,6 +1,6 @@
 // As attention_decode.cuh, for Hopper and caches with long rows: warps of their own have the copy
-// engine bring keys, 16 at a time, into a ring that is as deep as shared memory allows, so the warps
-// that compute have nothing to do with copies.
+// engine bring keys, 16 at a time, into a ring that is as deep as shared memory allows, so the
+// warps that compute have nothing to do with copies.
 #pragma once
 
 #include "attention_decode.cuh"
@@ -86,8 +86,8 @@ class BulkCopies {
                                            u64* full) const {
     const u8* from = page + row * Tile::kRowBytes;
     const u32 step = p_.kv_heads * Tile::kRowBytes;
-    // Little unrolled: code that runs for the first time comes slowly.
-#pragma unroll 4
+    // A loop: code that runs for the first time comes slowly.
+#pragma unroll 1
     for (int i = 0; i < keys; ++i) {
       BulkLoad(tile + i * Tile::kStride, from + i * step, Tile::kRowBytes, full, kL2EvictFirst);
     }
@@ -130,8 +130,8 @@ __device__ __forceinline__ void TakeUnit(const DecodeUnit& unit, u8* ring,
                                          SlotBarriers<T>& barriers, PipelineState<T::kSlots>& state,
                                          typename T::Worker& tile) {
   for (int first = unit.keys.begin; first < unit.keys.end; first += T::kKeys) {
-    const TileSlots<T> slots = {
-        ring, state.stage, Min(CeilDiv(unit.keys.end - first, T::kSlotKeys), T::kTileSlots)};
+    const TileSlots<T> slots = {ring, state.stage,
+                                Min(CeilDiv(unit.keys.end - first, T::kSlotKeys), T::kTileSlots)};
     const auto wait = [&](int slot) {
       const u32 wrapped = state.stage + slot >= T::kSlots ? 1 : 0;
       MbarrierWait(barriers.full + slots.Index(slot), state.parity ^ wrapped);
@@ -146,7 +146,7 @@ __device__ __forceinline__ void TakeUnit(const DecodeUnit& unit, u8* ring,
 
 // Blocks: as many as run at once.
 template <class T>
-__global__ void __launch_bounds__(T::kThreads + kCopyWarps* kWarp)
+__global__ void __launch_bounds__(T::kThreads + kCopyWarps * kWarp)
     AttentionDecodeBulk(const __grid_constant__ AttentionDecodeParams p) {
   extern __shared__ __align__(128) u8 shared[];
   __shared__ UnitList list;

@@ -86,13 +86,12 @@ __global__ void __launch_bounds__(kMergeThreads)
   const float* values = p.values + at * a.dv + (inside ? column : 0);
   const i64 step = static_cast<i64>(kTileRows) * a.dv;
   WaitForKernelsAhead();
-  constexpr int kBatch = Min(18, kMostSplits / kMergeSplits);  // read before the first is used
+  constexpr int kBatch = 8;  // read before the first is used
   float4 x[kBatch];
 #pragma unroll
   for (int j = 0; j < kBatch; ++j) {
     const int i = first + j * kMergeSplits;
-    x[j] = i < splits.count ? LoadGlobal4(values + i * step)
-                            : float4{0.0f, 0.0f, 0.0f, 0.0f};
+    x[j] = i < splits.count ? LoadGlobal4(values + i * step) : float4{0.0f, 0.0f, 0.0f, 0.0f};
   }
   if (WarpIndex() == 0) {
     const RowSum merged = MergeWeights<kTileRows>(p.weights + 2 * at, splits.count, factors);

@@ -312,9 +312,9 @@ class ValueSums {
   __device__ __forceinline__ void Write(const float (&factor)[2], Store store) {
     ForEach([&](int tile, int e, float& x) {
       const int unit = first_unit_ + tile / T::kUnitTiles;
-      const int column = unit * T::kUnitColumns +
-                         ValueColumn<T::VTile::kType>(tile % T::kUnitTiles,
-                                                      2 * (LaneIndex() % 4) + e % 2);
+      const int column =
+          unit * T::kUnitColumns +
+          ValueColumn<T::VTile::kType>(tile % T::kUnitTiles, 2 * (LaneIndex() % 4) + e % 2);
       const float value = factor[e / 2] == 0.0f ? 0.0f : x * factor[e / 2];
       if (column < T::kDv) store(e / 2, column, value);
     });
