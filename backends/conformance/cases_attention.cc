@@ -276,7 +276,7 @@ AttentionArgs ReadBack(CaseBuilder& b, const TensorView& cache, const std::vecto
   return args;
 }
 
-// Fills some slots, then writes some of them again among slots outside the cache.
+// Fills all slots, then writes some of them again among slots outside the cache.
 void StoreKvCase(uint32_t seed, DType dtype, const StoreForm& form, const CaseSink& sink) {
   constexpr int32_t kPages = 3;
   constexpr auto kSlots = static_cast<int32_t>(kPages * kPageTokens);
@@ -287,16 +287,16 @@ void StoreKvCase(uint32_t seed, DType dtype, const StoreForm& form, const CaseSi
   std::vector<int32_t> all(kSlots);
   std::iota(all.begin(), all.end(), 0);
   std::ranges::shuffle(all, b.random());
-  const std::vector<int32_t> filled(all.begin(), all.begin() + 100);
-  // The last rows, live or not, are slots of the first store, so that a store too many shows.
-  std::vector<int32_t> again(all.begin() + 100 - form.rows.total, all.begin() + 100);
+  const std::vector<int32_t>& filled = all;
+  // Rows that are not live have slots as well, so that a store too many shows.
+  std::vector<int32_t> again(all.end() - form.rows.total, all.end());
   if (form.rows.live > 2) {
     again[0] = -1;
     again[1] = kSlots;
   }
   StoreKvArgs first;
-  first.x = b.Random(DType::kF32, {100, form.heads, form.width});
-  first.slots = b.Ints({100}, filled);
+  first.x = b.Random(DType::kF32, {kSlots, form.heads, form.width});
+  first.slots = b.Ints({kSlots}, filled);
   first.cache = b.Blank(dtype, {kPages, kPageTokens, form.heads, form.width});
   StoreKvArgs second = first;
   second.x = b.Activations(form.rows, {form.heads, form.width}, 2.0, form.layout);
@@ -306,7 +306,7 @@ void StoreKvCase(uint32_t seed, DType dtype, const StoreForm& form, const CaseSi
   b.Call(first);
   b.Call(second);
   b.Call(read);
-  b.Compare(read.out, 100, Tolerance(KernelId::kStoreKv, dtype));
+  b.Compare(read.out, kSlots, Tolerance(KernelId::kStoreKv, dtype));
   sink(b.Finish());
 }
 

@@ -42,6 +42,7 @@ class Fuser {
       const KernelArgs& args = program_.calls[static_cast<size_t>(i)].args;
       if (const auto* add = std::get_if<AddArgs>(&args)) TakeAdd(i, *add);
     }
+    for (int i = 0; i < count; ++i) JoinTo(i);
     std::vector<FusedCall> left;
     for (int i = 0; i < count; ++i) {
       const bool moved = std::ranges::any_of(behind_, [i](const auto& b) { return b.second == i; });
@@ -217,6 +218,38 @@ class Fuser {
     }
   }
 
+  bool MayJoin(int i) {
+    const LinearArgs* linear = IsRemoved(i) ? nullptr : LinearAt(i);
+    return linear != nullptr && rules_.joins(*linear) && !linear->bias.present() &&
+           linear->x.shape.rank == 2 && !at(i).activation.has_value() && !at(i).add.present() &&
+           at(i).joined.empty();
+  }
+
+  static bool SameNorm(const FusedCall& a, const FusedCall& b) {
+    if (a.norm.has_value() != b.norm.has_value()) return false;
+    return !a.norm.has_value() ||
+           (a.norm->weight.data == b.norm->weight.data && a.norm->eps == b.norm->eps);
+  }
+
+  // Layers behind call `i` that multiply the same input join it, as long as they may run so early.
+  void JoinTo(int i) {
+    if (!MayJoin(i)) return;
+    const LinearArgs& first = *LinearAt(i);
+    for (int j = i + 1; j < static_cast<int>(fused_.size()); ++j) {
+      if (at(i).joined.size() == rules_.most_joined) return;
+      if (!MayJoin(j) || !SameNorm(at(i), at(j))) continue;
+      const LinearArgs& other = *LinearAt(j);
+      const MemoryRange out = RangeOf(other.out), x = RangeOf(first.x);
+      if (!SameView(first.x, other.x) || first.w.dtype != other.w.dtype ||
+          first.live_rows != other.live_rows || IsWrittenBetween(i - 1, j, x) ||
+          IsWrittenBetween(i - 1, j, out) || IsReadBetween(i - 1, j, out)) {
+        continue;
+      }
+      at(i).joined.push_back(other);
+      removed_[static_cast<size_t>(j)] = true;
+    }
+  }
+
   const Program& program_;
   const FusionRules& rules_;
   const Dataflow flow_;
@@ -231,11 +264,13 @@ std::vector<TensorView> ReadsOf(const FusedCall& fused) {
   std::vector<TensorView> views = Reads(fused.call.args);
   if (fused.activation.has_value()) views.push_back(fused.activation->gate);
   if (fused.add.present()) views.push_back(fused.add);
+  for (const LinearArgs& joined : fused.joined) views.push_back(joined.w);
   return views;
 }
 
 std::vector<TensorView> WritesOf(const FusedCall& fused) {
   std::vector<TensorView> views = Writes(fused.call.args);
+  for (const LinearArgs& joined : fused.joined) views.push_back(joined.out);
   const Workspace& workspace = fused.call.workspace;
   if (workspace.bytes > 0) {
     views.push_back(MakeView(workspace.data, DType::kF32, {(workspace.bytes + 3) / 4}));

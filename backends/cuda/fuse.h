@@ -17,6 +17,7 @@ struct FusedCall {
   std::optional<RmsNormArgs> norm;      // of the input of a linear layer
   std::optional<SwiGluArgs> activation;  // that makes the input of a linear layer
   TensorView add;                        // absent: nothing is added to the result
+  std::vector<LinearArgs> joined;        // linear layers with the same input, norm included
 };
 
 // What the kernels of the call read and write, its workspace among the writes.
@@ -27,6 +28,8 @@ std::vector<TensorView> WritesOf(const FusedCall& fused);
 struct FusionRules {
   std::function<bool(const LinearArgs&)> before;  // a norm or an activation
   std::function<bool(const KernelArgs&)> after;   // an addition
+  std::function<bool(const LinearArgs&)> joins;   // other layers with the same input
+  size_t most_joined = 0;                         // of them
 };
 
 // The calls that are left, in order, with the same effect as the program's but for the order of

@@ -13,6 +13,7 @@
 #include "backends/cuda/dependencies.h"
 #include "backends/cuda/experts_tiles.h"
 #include "backends/cuda/fuse.h"
+#include "backends/cuda/kernels/params/product_rows.h"
 #include "backends/cuda/kernels/params/row_ops.h"
 #include "backends/cuda/plain_product.h"
 #include "backends/cuda/product_rows.h"
@@ -232,7 +233,8 @@ FusionRules RulesFor(const Target& target) {
     const auto* experts = std::get_if<ExpertsArgs>(&args);
     return experts != nullptr && WayOf(*experts, target) == ProductWay::kRows;
   };
-  return {.before = in_rows, .after = after};
+  return {.before = in_rows, .after = after, .joins = in_rows,
+          .most_joined = static_cast<size_t>(kMostJoined)};
 }
 
 }  // namespace

@@ -157,6 +157,7 @@ LinearRowsParams LinearParams(const LinearArgs& args, const FusedCall& fused,
   p.rows = static_cast<i32>(args.out.shape.back());
   p.k = static_cast<i32>(args.x.shape.back());
   p.parts_log2 = shape.parts_log2;
+  p.blocks = shape.blocks;
   if (fused.norm) {
     p.norm = Floats(fused.norm->weight);
     p.eps = fused.norm->eps;
@@ -173,12 +174,33 @@ const char* PrologueArg(const FusedCall& fused) {
   return fused.activation ? "tandem::cuda::Prologue::kSwiGlu" : "tandem::cuda::Prologue::kNone";
 }
 
+// Gives the joined matrices blocks behind those of the first. Returns all blocks.
+int AddJoined(const FusedCall& fused, const Target& target, LinearRowsParams& p) {
+  int blocks = p.blocks;
+  for (const LinearArgs& other : fused.joined) {
+    const int64_t panels = other.out.shape.back() / kTileRows;
+    const int share = static_cast<int>(
+        std::min<int64_t>(Ceil(panels, kRowsWarps >> p.parts_log2), 2 * target.sms));
+    p.joined[p.joined_count++] = {.weight = static_cast<const u8*>(other.w.data),
+                                  .out = static_cast<float*>(other.out.data),
+                                  .out_row = RowFloats(other.out),
+                                  .rows = static_cast<i32>(other.out.shape.back()),
+                                  .first_block = blocks,
+                                  .blocks = share};
+    blocks += share;
+  }
+  return blocks;
+}
+
 // The same for tokens [first, first + count).
 LinearRowsParams OfTokens(LinearRowsParams p, int64_t first, int count) {
   p.x = Offset(p.x, first * p.x_row);
   p.gate = Offset(p.gate, first * p.gate_row);
   p.add = Offset(p.add, first * p.add_row);
   p.out = Offset(p.out, first * p.out_row);
+  for (JoinedMatrix& joined : p.joined) {
+    joined.out = Offset(joined.out, first * joined.out_row);
+  }
   p.first_row = static_cast<i32>(first);
   p.tokens = count;
   return p;
@@ -361,7 +383,8 @@ std::vector<Launch> LowerRows(const LinearArgs& args, const FusedCall& fused,
                               const Target& target) {
   if (args.transposed) return {LowerTransposed(args)};
   const RowsShape shape = ChooseRowsShape(ProblemOf(args), target);
-  const LinearRowsParams params = LinearParams(args, fused, shape);
+  LinearRowsParams params = LinearParams(args, fused, shape);
+  const int blocks = AddJoined(fused, target, params);
   std::vector<Launch> launches;
   ForTokens(args.x.dim(0), shape.tokens, [&](int64_t first, int count) {
     const std::string name =
@@ -369,7 +392,7 @@ std::vector<Launch> LowerRows(const LinearArgs& args, const FusedCall& fused,
                      Columns(shape.tokens), ", ", shape.stages, ", ", PrologueArg(fused), ">");
     launches.push_back(WaitsItself(MakeLaunch(
         {"product_rows.cuh", name},
-        {static_cast<unsigned>(shape.blocks), static_cast<unsigned>(HeadsOf(args.x))}, {kThreads},
+        {static_cast<unsigned>(blocks), static_cast<unsigned>(HeadsOf(args.x))}, {kThreads},
         static_cast<unsigned>(shape.shared_bytes), OfTokens(params, first, count))));
   });
   return launches;

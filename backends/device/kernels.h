@@ -118,7 +118,8 @@ struct StoreKvArgs {
 
 // The sequences of a step. Token rows [seq_start[s], seq_start[s + 1]) belong to sequence s and are
 // its last ones: the i-th of its n rows has position kv_len[s] - n + i. Its key j lies in page
-// page_table[s, j / 64], row j % 64.
+// page_table[s, j / 64], row j % 64. All keys before kv_len[s] have been stored, also those that no
+// query of the step sees; what lies behind them in a page may be anything.
 struct AttentionBatch {
   TensorView seq_start;   // i32 [S + 1]
   TensorView kv_len;      // i32 [S]

@@ -389,9 +389,22 @@ __device__ __forceinline__ void QuantizeInputs(const LinearRowsParams& p, int gr
   }
 }
 
+// The matrix of a block.
+__device__ __forceinline__ JoinedMatrix MatrixOf(const LinearRowsParams& p) {
+  JoinedMatrix matrix = {p.weight, p.out, p.out_row, p.rows, 0, p.blocks};
+#pragma unroll
+  for (int i = 0; i < kMostJoined; ++i) {
+    if (i < p.joined_count && static_cast<int>(blockIdx.x) >= p.joined[i].first_block) {
+      matrix = p.joined[i];
+    }
+  }
+  return matrix;
+}
+
 // Adds up the parts of a panel and writes its 16 rows. `partials`: those of the team's first part.
 template <int kColumns>
-__device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const float* partials,
+__device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const JoinedMatrix& m,
+                                            const float* partials,
                                             int panel, int group, int live, int thread,
                                             int threads) {
   for (int i = thread; i < kPartialFloats<kColumns>; i += threads) {
@@ -404,7 +417,7 @@ __device__ __forceinline__ void WriteLinear(const LinearRowsParams& p, const flo
     if (column >= live) continue;
     if (p.bias != nullptr) sum += p.bias[out];
     if (p.add != nullptr) sum += p.add[column * p.add_row + out];
-    p.out[column * p.out_row + group * p.out_group + out] = sum;
+    m.out[column * m.out_row + group * p.out_group + out] = sum;
   }
 }
 
@@ -415,19 +428,21 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
   extern __shared__ __align__(128) u8 shared[];
   const RowsShared at = MakeRowsShared(kTileForm<kType>.unit_bytes, sizeof(InfoOf<kType>), kStages,
                                        kColumns, p.k, PanelPartials(kColumns));
+  const JoinedMatrix m = MatrixOf(p);
   const int warp = WarpIndex(), lane = LaneIndex(), group = blockIdx.y;
   const int parts = 1 << p.parts_log2, teams = kRowsWarps >> p.parts_log2;
   const int team = warp >> p.parts_log2, part = warp & (parts - 1);
-  const int units = p.k / kUnitElements<kType>, panels = p.rows / kTileRows;
+  const int units = p.k / kUnitElements<kType>, panels = m.rows / kTileRows;
   const UnitRange range = PartOfUnits(units, part, p.parts_log2);
-  const int first = blockIdx.x * teams + team, step = gridDim.x * teams;
+  const int first = (static_cast<int>(blockIdx.x) - m.first_block) * teams + team;
+  const int step = m.blocks * teams;
 
   using Ring = WarpRing<kStages, kStageBytes<kType>>;
   Ring ring(shared + at.ring + warp * Ring::kBytes,
             reinterpret_cast<u64*>(shared + at.barriers) + warp * kStages);
   const i64 panel_bytes = static_cast<i64>(units) * kTileForm<kType>.unit_bytes;
   const i64 step_bytes = step * panel_bytes;
-  const u8* from = p.weight + group * p.weight_group + first * panel_bytes +
+  const u8* from = m.weight + group * p.weight_group + first * panel_bytes +
                    static_cast<i64>(range.begin) * kTileForm<kType>.unit_bytes;
   int ahead = first;  // the next panel to fetch
   auto next = [&](Feeder<kType>& feeder) {
@@ -463,7 +478,7 @@ __global__ void __launch_bounds__(kRowsThreads, 2)
     } else {
       __syncwarp();
     }
-    WriteLinear<kColumns>(p, set + team * parts * kPartialFloats<kColumns>, panel, group, live,
+    WriteLinear<kColumns>(p, m, set + team * parts * kPartialFloats<kColumns>, panel, group, live,
                           part * kWarp + lane, parts * kWarp);
     turn ^= 1;
   }

@@ -54,13 +54,15 @@ class FuseTest : public testing::Test {
       if (fused.norm.has_value()) text += " norm";
       if (fused.activation.has_value()) text += " activation";
       if (fused.add.present()) text += " +" + Number(fused.add);
+      for (const LinearArgs& joined : fused.joined) text += " &" + Number(joined.out);
       texts.push_back(text + " >" + Number(Writes(fused.call.args)[0]));
     }
     return texts;
   }
 
   FusionRules rules_ = {.before = [](const LinearArgs&) { return true; },
-                        .after = [](const KernelArgs&) { return true; }};
+                        .after = [](const KernelArgs&) { return true; },
+                        .joins = [](const LinearArgs&) { return false; }};
 
  private:
   static std::string Number(const TensorView& view) {
@@ -176,6 +178,36 @@ TEST_F(FuseTest, TheResidualMayBeWhereTheSumGoes) {
   Sum("both", 2, 3, 2);
   Sum("residual", 0, 2, 0);
   EXPECT_THAT(Fused({0}), ElementsAre("experts +0 >2", "shared +2 >0"));
+}
+
+TEST_F(FuseTest, LayersWithTheSameInputJoin) {
+  rules_.joins = [](const LinearArgs&) { return true; };
+  rules_.most_joined = 1;
+  Norm("norm", 0, 1);
+  Linear("q", 1, 2);
+  Sum("between", 5, 6, 7);
+  Linear("k", 1, 3);
+  Linear("v", 1, 4);
+  EXPECT_THAT(Fused({2, 3, 4, 7}),
+              ElementsAre("q norm &3 >2", "between >7", "v norm >4"));
+}
+
+TEST_F(FuseTest, LayersWhosePlaceIsStillReadDoNotJoin) {
+  rules_.joins = [](const LinearArgs&) { return true; };
+  rules_.most_joined = 2;
+  Linear("a", 0, 1);
+  Sum("between", 5, 6, 7);
+  Linear("b", 0, 5);
+  EXPECT_THAT(Fused({1, 5, 7}), ElementsAre("a >1", "between >7", "b >5"));
+}
+
+TEST_F(FuseTest, LayersOfANewInputDoNotJoin) {
+  rules_.joins = [](const LinearArgs&) { return true; };
+  rules_.most_joined = 2;
+  Linear("a", 0, 1);
+  Sum("new input", 5, 6, 0);
+  Linear("b", 0, 2);
+  EXPECT_THAT(Fused({1, 2}), ElementsAre("a >1", "new input >0", "b >2"));
 }
 
 // A value that a later call overwrites is no result, though its place is.

@@ -13,6 +13,16 @@ inline constexpr i32 kMaxRows = 8;
 // What is done to the activations before they are quantised.
 enum class Prologue : i32 { kNone, kRmsNorm, kSwiGlu };
 
+// A matrix that is multiplied with the same activations as another one, by blocks of its own.
+struct JoinedMatrix {
+  const u8* weight;  // tiles [rows, k]
+  float* out;        // [tokens][rows]
+  i64 out_row;
+  i32 rows;
+  i32 first_block, blocks;
+};
+inline constexpr i32 kMostJoined = 2;
+
 struct LinearRowsParams {
   const u8* weight;      // tiles [groups][rows, k]
   const float* x;        // [tokens][groups][k]
@@ -31,6 +41,9 @@ struct LinearRowsParams {
   i32 rows, k, tokens;
   i32 parts_log2;  // of the warps that share a panel
   float eps;
+  i32 blocks;  // of the grid's x that multiply `weight`; the others have the joined matrices
+  i32 joined_count;
+  JoinedMatrix joined[kMostJoined];  // without groups, bias and addition
 };
 
 // Experts. A pair is a token and one of its choices. The hidden vectors of all pairs lie in
