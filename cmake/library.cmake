@@ -2,6 +2,7 @@
 add_library(tandem STATIC
   $<TARGET_OBJECTS:tandem_reference>
   $<TARGET_OBJECTS:tandem_cpu>
+  $<TARGET_OBJECTS:tandem_cpu_loops>
   $<TARGET_OBJECTS:tandem_cpu_avx2>
   $<TARGET_OBJECTS:tandem_cpu_avx512>
   $<TARGET_OBJECTS:tandem_cpu_amx>

@@ -7,8 +7,8 @@
 #include "backends/cpu/activations.h"
 #include "backends/cpu/kernel_set.h"
 #include "backends/cpu/product.h"
-#include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
+#include "backends/cpu/vector_loops.h"
 
 namespace tandem::cpu {
 namespace {
@@ -177,9 +177,7 @@ void StoreHidden(const Experts& p, const Block& block, int64_t row, float* gate,
   for (int64_t c = 0; c < block.count; ++c) {
     float* g = gate + c * kRows;
     for (int64_t i = rows; i < kRows; ++i) g[i] = up[c * kRows + i] = 0.0f;
-    for (int64_t i = 0; i < kRows; i += 8) {
-      simd::Store(g + i, simd::Mul(simd::Silu(simd::Load(g + i)), simd::Load(up + c * kRows + i)));
-    }
+    MultiplySilu(g, up + c * kRows, kRows, g);
     std::byte* to = p.HiddenRow(block.first + c);
     if (l.quantizes_hidden) {
       QuantizeGroups(g, row / kRows, row / kRows + 1, l.hidden, to);
@@ -227,13 +225,7 @@ void AddResults(const Experts& p, const Block& block, int64_t row, int64_t rows,
     const int64_t choice = p.layout.sorted.choice[block.first + c];
     const int64_t token = choice / p.layout.used;
     const float weight = p.args.weights.row<float>(token)[choice % p.layout.used];
-    float* out = p.args.out.row<float>(token) + row;
-    int64_t i = 0;
-    for (; i + 8 <= rows; i += 8) {
-      const simd::F32x8 sum = simd::Load(out + i);
-      simd::Store(out + i, simd::Fma(simd::Set(weight), simd::Load(results + i), sum));
-    }
-    for (; i < rows; ++i) out[i] = __builtin_fmaf(weight, results[i], out[i]);
+    AddScaled(results, weight, rows, p.args.out.row<float>(token) + row);
   }
 }
 

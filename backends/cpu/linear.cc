@@ -4,8 +4,8 @@
 #include "backends/cpu/decode.h"
 #include "backends/cpu/kernel_set.h"
 #include "backends/cpu/product.h"
-#include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
+#include "backends/cpu/vector_loops.h"
 
 namespace tandem::cpu {
 namespace {
@@ -125,13 +125,6 @@ struct RowSums {
   alignas(32) float of[kTokens][kOutputs];
 };
 
-void AddRow(const float* row, int64_t width, float factor, float* sums) {
-  const simd::F32x8 f = simd::Set(factor);
-  for (int64_t i = 0; i < width; i += 8) {
-    simd::Store(sums + i, simd::Fma(f, simd::Load(row + i), simd::Load(sums + i)));
-  }
-}
-
 void RunTransposedBlock(const LinearArgs& a, DecodeFn* decode, int64_t item) {
   const Sizes s(a);
   const int64_t blocks = CeilDiv(s.out, kOutputs);
@@ -147,7 +140,7 @@ void RunTransposedBlock(const LinearArgs& a, DecodeFn* decode, int64_t item) {
   for (int64_t n = 0; n < s.in; ++n) {
     decode(WeightRow(a, group, n), first, width, row);
     for (int64_t c = 0; c < count; ++c) {
-      AddRow(row, padded, a.x.row<float>(token + c, group)[n], sums.of[c]);
+      AddScaled(row, a.x.row<float>(token + c, group)[n], padded, sums.of[c]);
     }
   }
   for (int64_t c = 0; c < count; ++c) {

@@ -5,60 +5,17 @@
 
 #include "backends/cpu/decode.h"
 #include "backends/cpu/kernel_set.h"
-#include "backends/cpu/simd.h"
 #include "backends/cpu/split.h"
+#include "backends/cpu/vector_loops.h"
 
 namespace tandem::cpu {
 namespace {
-
-using namespace simd;
 
 void Copy(float* out, const float* x, int64_t n) {
   std::memmove(out, x, static_cast<size_t>(n) * sizeof(float));
 }
 
 void Clear(float* out, int64_t n) { std::fill_n(out, n, 0.0f); }
-
-// out[i] = f(a[i], b[i]), for vectors of 8.
-template <typename F>
-void Map(const float* a, const float* b, float* out, int64_t n, F f) {
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) Store(out + i, f(Load(a + i), Load(b + i)));
-  if (i < n) StoreTail(out + i, n - i, f(LoadTail(a + i, n - i), LoadTail(b + i, n - i)));
-}
-
-void RmsNormRow(const float* x, const float* weight, float* out, int64_t n, float eps) {
-  F32x8 squares = Zero();
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) squares = Fma(Load(x + i), Load(x + i), squares);
-  if (i < n) {
-    const F32x8 tail = LoadTail(x + i, n - i);
-    squares = Fma(tail, tail, squares);
-  }
-  const F32x8 scale = Set(1.0f / std::sqrt(Sum(squares) / static_cast<float>(n) + eps));
-  Map(x, weight, out, n, [scale](F32x8 v, F32x8 w) { return Mul(Mul(v, scale), w); });
-}
-
-// The heads of a token, turned by the angles of up to kPairs pairs at a time.
-constexpr int64_t kPairs = 64;
-
-struct Turn {
-  float cosine, sine;
-};
-
-void TurnHead(const RopeArgs& a, const float* x, float* out, const Turn* turns, int64_t first) {
-  const int64_t pairs = a.inv_freq.dim(0);
-  const int64_t last = std::min(pairs, first + kPairs);
-  const bool halves = a.pairing == RopePairing::kHalves;
-  for (int64_t i = first; i < last; ++i) {
-    const int64_t p = a.begin + (halves ? i : 2 * i);
-    const int64_t q = halves ? p + pairs : p + 1;
-    const Turn turn = turns[i - first];
-    const float u = x[p], v = x[q];
-    out[p] = u * turn.cosine - v * turn.sine;
-    out[q] = u * turn.sine + v * turn.cosine;
-  }
-}
 
 void RopeToken(const RopeArgs& a, int64_t t) {
   const int64_t heads = a.x.dim(1), size = a.x.dim(2), pairs = a.inv_freq.dim(0);
@@ -72,16 +29,20 @@ void RopeToken(const RopeArgs& a, int64_t t) {
     const int64_t end = a.begin + 2 * pairs;
     Copy(out + end, x + end, size - end);
   }
-  Turn turns[kPairs];
-  for (int64_t first = 0; first < pairs; first += kPairs) {
-    for (int64_t i = first; i < std::min(pairs, first + kPairs); ++i) {
+  const bool halves = a.pairing == RopePairing::kHalves;
+  TurnedPairs turned = {.step = halves ? 1 : 2, .distance = halves ? pairs : 1};
+  Turn turns[kTurnPairs];
+  for (int64_t first = 0; first < pairs; first += kTurnPairs) {
+    turned.first = a.begin + first * turned.step;
+    turned.count = std::min(pairs - first, kTurnPairs);
+    for (int64_t i = first; i < first + turned.count; ++i) {
       // In double, as the product of a position beyond 10^5 loses the digits that matter in f32.
       const double angle = position * inv_freq[i];
       turns[i - first] = {static_cast<float>(std::cos(angle)) * a.magnitude,
                           static_cast<float>(std::sin(angle)) * a.magnitude};
     }
     for (int64_t h = 0; h < heads; ++h) {
-      TurnHead(a, a.x.row<float>(t, h), a.out.row<float>(t, h), turns, first);
+      TurnHead(a.x.row<float>(t, h), turned, turns, a.out.row<float>(t, h));
     }
   }
 }
@@ -106,7 +67,7 @@ void Plan(const RmsNormArgs& a, const PlanContext&, std::vector<Phase>& phases) 
   phases.push_back(RowPhase(a.x.dim(0), heads * width, a.live_rows, [a, heads, width](int64_t t) {
     const auto* weight = static_cast<const float*>(a.weight.data);
     for (int64_t h = 0; h < heads; ++h) {
-      RmsNormRow(a.x.row<float>(t, h), weight, a.out.row<float>(t, h), width, a.eps);
+      RmsNormRow(a.x.row<float>(t, h), weight, width, a.eps, a.out.row<float>(t, h));
     }
   }));
 }
@@ -120,8 +81,7 @@ void Plan(const RopeArgs& a, const PlanContext&, std::vector<Phase>& phases) {
 void Plan(const AddArgs& a, const PlanContext&, std::vector<Phase>& phases) {
   const int64_t width = a.out.dim(1);
   phases.push_back(RowPhase(a.out.dim(0), width, a.live_rows, [a, width](int64_t t) {
-    Map(a.a.row<float>(t), a.b.row<float>(t), a.out.row<float>(t), width,
-        [](F32x8 x, F32x8 y) { return Add(x, y); });
+    AddRows(a.a.row<float>(t), a.b.row<float>(t), width, a.out.row<float>(t));
   }));
 }
 
@@ -138,9 +98,8 @@ void Plan(const SwiGluArgs& a, const PlanContext&, std::vector<Phase>& phases) {
       [a, rows, pieces] { return LiveRows(a.live_rows, rows) * pieces; },
       [a, width, piece, pieces](int64_t item) {
         const int64_t t = item / pieces, first = item % pieces * piece;
-        Map(a.gate.row<float>(t) + first, a.up.row<float>(t) + first, a.out.row<float>(t) + first,
-            std::min(piece, width - first),
-            [](F32x8 gate, F32x8 up) { return Mul(Silu(gate), up); });
+        MultiplySilu(a.gate.row<float>(t) + first, a.up.row<float>(t) + first,
+                     std::min(piece, width - first), a.out.row<float>(t) + first);
       });
   phase.work = CeilDiv(work, phase.chunks);
   phases.push_back(std::move(phase));

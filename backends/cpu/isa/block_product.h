@@ -84,7 +84,7 @@ inline void GroupDots(const Panel* panels, int g, const Columns<kC>& x, IntBlock
 
 #else
 
-inline constexpr int kMostColumns = 4, kPanelsAtOnce = 1;
+inline constexpr int kMostColumns = 8, kPanelsAtOnce = 1;
 
 // How many sums of pairs of products fit into i16: 2 * 127 * largest quant each.
 template <typename Format>
@@ -94,32 +94,27 @@ constexpr int Depth() {
   return most >= quads ? quads : most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
-// Sums of pairs, in i16, of quads [first, first + Depth) of a group.
-template <typename Format, int kC>
-inline void PairSums(const Panel& panel, int g, int first, const Columns<kC>& x,
-                     Ints (&pairs)[kC]) {
-  constexpr int kDepth = Depth<Format>();
-  for (int j = first; j < first + kDepth; ++j) {
-    const Ints w = panel.quants[g][j];
-    const Ints size = Format::kSigned ? AbsI8(w) : w;
-    for (int c = 0; c < kC; ++c) {
-      const Ints four = Broadcast4(x.at[c]->quants + kGroup * g + 4 * j);
-      const Ints products = DotPairs(size, Format::kSigned ? WithSign(four, w) : four);
-      pairs[c] = j == first ? products : AddI16(pairs[c], products);
-    }
-  }
-}
-
+// One column after the other, so that few sums of pairs need registers besides those of the group.
 template <typename Format, int kP, int kC>
 inline void GroupDots(const Panel* panels, int g, const Columns<kC>& x, IntBlock<kP, kC>& dots) {
   static_assert(kP == 1);
-  for (int j = 0; j < kQuadsOf; j += Depth<Format>()) {
-    Ints pairs[kC];
-    PairSums<Format>(panels[0], g, j, x, pairs);
+  constexpr int kDepth = Depth<Format>();
+#pragma GCC unroll 8
+  for (int c = 0; c < kC; ++c) dots.of[0][c] = ZeroInts();
+  for (int j = 0; j < kQuadsOf; j += kDepth) {
     const Ints factor = Format::kHalves ? panels[0].half_scales[g][j / 4] : SetI16(1);
+#pragma GCC unroll 8
     for (int c = 0; c < kC; ++c) {
-      const Ints sums = AddPairs(pairs[c], factor);
-      dots.of[0][c] = j == 0 ? sums : AddI32(dots.of[0][c], sums);
+      Ints pairs;
+#pragma GCC unroll 8
+      for (int k = j; k < j + kDepth; ++k) {
+        const Ints w = panels[0].quants[g][k];
+        const Ints four = Broadcast4(x.at[c]->quants + kGroup * g + 4 * k);
+        const Ints products =
+            Format::kSigned ? DotPairs(AbsI8(w), WithSign(four, w)) : DotPairs(w, four);
+        pairs = k == j ? products : AddI16(pairs, products);
+      }
+      dots.of[0][c] = AddI32(dots.of[0][c], AddPairs(pairs, factor));
     }
   }
 }
