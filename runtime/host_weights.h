@@ -27,9 +27,9 @@ class HostWeights {
   static int64_t BytesFor(const Weights& weights);
 
   // Copies weights out of mapped files into their layouts, on as many threads (0: one for each
-  // core), and lets the pages of the mapping go. `progress` is called with the part that is done, from 0 to 1.
-  // ResourceExhausted if there is not enough memory; DataLoss if a file was cut since it was
-  // mapped.
+  // core), and lets the pages of the mapping go. `progress` is called with the part that is done,
+  // from 0 to 1. ResourceExhausted if there is not enough memory; DataLoss if a file was cut since
+  // it was mapped.
   static absl::StatusOr<std::unique_ptr<HostWeights>> Copy(
       const Weights& weights, int threads, const std::function<void(double)>& progress);
 

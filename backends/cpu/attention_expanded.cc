@@ -41,7 +41,7 @@ int64_t PanelBytes(const TensorView& w) {
 
 // Scratch of a lane: for the expansion, or for the attention.
 struct Lane {
-  std::byte* panel;            // in rows
+  std::byte* panel;          // in rows
   float *decoded, *weights;  // [kPartRows, kPartDepth], [kPartDepth, kPartRows]
   float *queries, *panels, *scores, *partial;
   int64_t bytes;
@@ -172,8 +172,8 @@ struct PartOfRows {
   DecodeFn* decode;
 };
 
-// A row of the matrix as files have it. Rows are asked for in order, the first one of a panel first:
-// it takes the panel apart for the others.
+// A row of the matrix as files have it. Rows are asked for in order, the first one of a panel
+// first: it takes the panel apart for the others.
 const std::byte* FindRow(const PartOfRows& part, int64_t row, const Lane& lane) {
   const TensorView& w = *part.w;
   if (w.layout == WeightLayout::kRows) return w.row(part.head, row);

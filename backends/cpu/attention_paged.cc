@@ -217,13 +217,13 @@ bool HasFewItems(const Run& run) {
   return run.split && run.items < kEnoughItems && run.work > 2 * kChunkWork * run.items;
 }
 
-// The tiles of one small block can be cut into parts: of its keys while they are scored, then of the
-// elements of its values.
+// The tiles of one small block can be cut into parts: of its keys while they are scored, then of
+// the elements of its values.
 bool CanCutTiles(const PagedPlan& p) {
   const AttentionArgs& a = p.args;
   const Run& run = p.run();
-  const bool in_place = IsUsedInPlace(a, a.k, a.q.dim(2)) &&
-                        (SharesKeys(a) || IsUsedInPlace(a, a.v, a.out.dim(2)));
+  const bool in_place =
+      IsUsedInPlace(a, a.k, a.q.dim(2)) && (SharesKeys(a) || IsUsedInPlace(a, a.v, a.out.dim(2)));
   return run.split && run.blocks == 1 && run.rows <= kSharedRows && UsesPanels(a) && in_place &&
          run.split_blocks[0].unit_keys == kPanelKeys;
 }
@@ -444,9 +444,8 @@ void BlendPart(const PagedPlan& p, const Work& work, int64_t item, int64_t part,
   const int64_t panels = CeilDiv(width, kPanelWidth);
   tile.elements = {panels * part / parts * kPanelWidth, panels * (part + 1) / parts * kPanelWidth};
   if (tile.elements.begin == tile.elements.end) return;
-  const float* scores = ScoresOfItem(p, item);
-  std::copy(scores + tile.seen.low * work.stride, scores + tile.seen.high * work.stride,
-            lane.scores + tile.seen.low * work.stride);
+  const int64_t first = tile.seen.low * work.stride, last = tile.seen.high * work.stride;
+  std::copy(ScoresOfItem(p, item) + first, ScoresOfItem(p, item) + last, lane.scores + first);
   if (part < parts - 1) {
     const Partial own = Partial::At(lane.partial, p.layout.block_rows, width);
     to.largest = own.largest;
@@ -456,22 +455,23 @@ void BlendPart(const PagedPlan& p, const Work& work, int64_t item, int64_t part,
                                   {lane.panels, lane.scores}, to);
 }
 
-// A lane's share of the parts of all tiles; do_part(p, work, item, part, lane) does one.
-template <typename DoPart>
-void RunParts(const PagedPlan& p, int lane_index, DoPart do_part) {
-  const Run& run = p.run();
-  const int64_t pieces = run.items * run.parts, lanes = std::min(pieces, p.layout.lanes);
-  const Lane lane = LaneAt(p, lane_index);
-  const Work work(p, run.split_blocks[0].block, lane);
-  const int64_t end = (lane_index + 1) * pieces / lanes;
-  for (int64_t i = lane_index * pieces / lanes; i < end; ++i) {
-    do_part(p, work, i / run.parts, i % run.parts, lane);
-  }
-}
+// ScorePart or BlendPart.
+using PartFn = void(const PagedPlan& p, const Work& work, int64_t item, int64_t part,
+                    const Lane& lane);
 
-void RunLane(const PagedPlan& p, int lane_index) {
+// What a lane does; where tiles are cut into parts, its share of these.
+void RunLane(const PagedPlan& p, int lane_index, PartFn* do_part) {
   const Run& run = p.run();
   const Lane lane = LaneAt(p, lane_index);
+  if (run.parts > 1) {
+    const int64_t pieces = run.items * run.parts, lanes = std::min(pieces, p.layout.lanes);
+    const Work work(p, run.split_blocks[0].block, lane);
+    const int64_t end = (lane_index + 1) * pieces / lanes;
+    for (int64_t i = lane_index * pieces / lanes; i < end; ++i) {
+      do_part(p, work, i / run.parts, i % run.parts, lane);
+    }
+    return;
+  }
   if (run.split) {
     const int64_t items = std::min(run.items - run.first, p.layout.slots);
     const int64_t lanes = std::min(items, p.layout.lanes);
@@ -552,8 +552,7 @@ PagedLayout::PagedLayout(const AttentionArgs& a) {
   const int64_t most_parts = UsesPanels(a) && units > 1 ? kEnoughItems : 1;
   lanes = std::min(lanes, std::max(most_blocks * std::max<int64_t>(units, 1), most_parts));
   const int64_t running = AlignUp(kEnoughBlocks * block_rows * sizeof(RunningRow));
-  const int64_t shared = AlignUp(SharedQueryFloats(a) * static_cast<int64_t>(sizeof(float))) +
-                         AlignUp(SharedScoreFloats(a) * static_cast<int64_t>(sizeof(float)));
+  const int64_t shared = AlignUp(4 * SharedQueryFloats(a)) + AlignUp(4 * SharedScoreFloats(a));
   const int64_t room = std::min(free - lanes * lane - running - shared - 64, kSlotBytes);
   slots = std::clamp<int64_t>(room / slot, 0, std::min(most_blocks, kEnoughBlocks) * units);
   if (units < 2) slots = 0;
@@ -566,20 +565,12 @@ void PlanPaged(const AttentionArgs& a, const PlanContext& context, std::vector<P
   // The first round, and for runs that are split: later rounds, and the merge after each of them.
   // Where tiles are cut into parts, scores come first, values second.
   phases.push_back({.chunks = lanes,
-                    .run =
-                        [plan](int lane) {
-                          if (plan->run().parts > 1) return RunParts(*plan, lane, ScorePart);
-                          RunLane(*plan, lane);
-                        },
+                    .run = [plan](int lane) { RunLane(*plan, lane, ScorePart); },
                     .begin = [plan] { return StartRun(*plan); }});
   if (plan->layout.slots < 2) return;
   phases.push_back(
       {.chunks = lanes,
-       .run =
-           [plan](int lane) {
-             if (plan->run().parts > 1) return RunParts(*plan, lane, BlendPart);
-             RunLane(*plan, lane);
-           },
+       .run = [plan](int lane) { RunLane(*plan, lane, BlendPart); },
        .begin =
            [plan] {
              const Run& run = plan->run();

@@ -7,9 +7,9 @@
 
 namespace tandem::cpu {
 
-void AddRows(const float* a, const float* b, int64_t n, float* out);              // out = a + b
-void MultiplySilu(const float* gate, const float* up, int64_t n, float* out);     // silu(gate) * up
-void AddScaled(const float* x, float factor, int64_t n, float* out);              // out += factor x
+void AddRows(const float* a, const float* b, int64_t n, float* out);           // out = a + b
+void MultiplySilu(const float* gate, const float* up, int64_t n, float* out);  // silu(gate) * up
+void AddScaled(const float* x, float factor, int64_t n, float* out);           // out += factor x
 void RmsNormRow(const float* x, const float* weight, int64_t n, float eps, float* out);
 
 // The heads of a token, turned by the angles of up to kTurnPairs pairs at a time.

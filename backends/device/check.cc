@@ -282,9 +282,8 @@ absl::Status CheckExpansion(const AttentionArgs& a, AttentionSizes& s) {
   TANDEM_RETURN_IF_ERROR(
       CheckTensor({"k_up", a.expansion.k_up, Types::kWeight, Use::kRead, true},
                   {&s.h, transposed ? &latent : &plain, transposed ? &plain : &latent}));
-  TANDEM_RETURN_IF_ERROR(
-      CheckTensor({"v_up", a.expansion.v_up, Types::kWeight, Use::kRead, true},
-                  {&s.h, &s.dv, &latent}));
+  TANDEM_RETURN_IF_ERROR(CheckTensor({"v_up", a.expansion.v_up, Types::kWeight, Use::kRead, true},
+                                     {&s.h, &s.dv, &latent}));
   const int64_t rotated = s.dk.value - plain.value;
   if (rotated >= 0 && latent.value + rotated == width.value) return absl::OkStatus();
   return Invalid("k has rows of ", width.value, " but L = ", latent.value, " and R = Dk - ",

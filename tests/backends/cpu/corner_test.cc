@@ -183,8 +183,8 @@ struct CutSequences {
   std::vector<int32_t> starts, lengths;
 };
 
-// Blocks of many rows are cut into tiles or chunks, and tiles into parts, or not at all, as there is
-// room.
+// Blocks of many rows are cut into tiles or chunks, and tiles into parts, or not at all, as there
+// is room.
 TEST_F(CornerTest, AttentionHasTheSameBitsHoweverItIsCut) {
   constexpr int64_t kPages = 11, kHeads = 16, kKeyWidth = 96, kValueWidth = 80, kTokens = 5;
   std::vector<float> cache = Numbers(2 * kPages * kPageTokens * kKeyWidth, 8);
@@ -206,9 +206,15 @@ TEST_F(CornerTest, AttentionHasTheSameBitsHoweverItIsCut) {
     Run(args);
     return out;
   };
-  const CutSequences all[] = {{{0, 2, kTokens}, {700, 90}}, {{0, 1}, {1}},   {{0, 1}, {7}},
-                              {{0, 1}, {64}},               {{0, 1}, {65}},  {{0, 1}, {200}},
-                              {{0, 1}, {700}},              {{0, 2}, {129}}, {{0, 2}, {1}}};
+  const CutSequences all[] = {{{0, 2, kTokens}, {700, 90}},
+                              {{0, 1}, {1}},
+                              {{0, 1}, {7}},
+                              {{0, 1}, {64}},
+                              {{0, 1}, {65}},
+                              {{0, 1}, {200}},
+                              {{0, 1}, {700}},
+                              {{0, 2}, {129}},
+                              {{0, 2}, {1}}};
   for (const CutSequences& s : all) {
     for (const int64_t window : {0, 40, 300}) {
       const std::vector<float> expected = attend(s, window, int64_t{1} << 30);
@@ -246,8 +252,8 @@ class ExpansionCorner : public CornerTest, public testing::WithParamInterface<DT
   }
 
   std::vector<float> Attend(bool transposed, WeightLayout layout) {
-    const Shape k_shape = transposed ? Shape{kHeads, kLatent, kPlain}
-                                     : Shape{kHeads, kPlain, kLatent};
+    const Shape k_shape =
+        transposed ? Shape{kHeads, kLatent, kPlain} : Shape{kHeads, kPlain, kLatent};
     auto k_up = Matrix(k_shape.rows(), k_shape.back(), 10);
     auto v_up = Matrix(kHeads * kValue, kLatent, 11);
     std::vector<float> cache = Numbers(kPages * kPageTokens * (kLatent + kRotated), 12);

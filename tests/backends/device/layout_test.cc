@@ -98,10 +98,10 @@ TEST(CheckLayoutTest, ProductsTakeInterleavedWeights) {
 }
 
 TEST(CheckLayoutTest, ExpansionsOfLatentsDoToo) {
-  AttentionArgs args = {.q = View(DType::kF32, {1, 2, 96}),
-                        .k = View(DType::kF16, {1, 64, 1, 96}),
-                        .expansion = {View(DType::kQ4_0, {2, 64, 64}),
-                                      View(DType::kQ4_0, {2, 32, 64}), true}};
+  AttentionArgs args = {
+      .q = View(DType::kF32, {1, 2, 96}),
+      .k = View(DType::kF16, {1, 64, 1, 96}),
+      .expansion = {View(DType::kQ4_0, {2, 64, 64}), View(DType::kQ4_0, {2, 32, 64}), true}};
   args.batch = {.seq_start = View(DType::kI32, {2}),
                 .kv_len = View(DType::kI32, {1}),
                 .page_table = View(DType::kI32, {1, 1})};
