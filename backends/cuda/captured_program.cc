@@ -1,11 +1,11 @@
 #include "backends/cuda/captured_program.h"
 
-#include <algorithm>
 #include <array>
 #include <map>
 #include <utility>
 
 #include "backends/cuda/queue.h"
+#include "backends/cuda/stream_plan.h"
 #include "backends/device/status.h"
 
 namespace tandem::cuda {
@@ -80,38 +80,6 @@ class CapturedProgram final : public Executable {
   CUgraphExec graph_;
   std::vector<Launch> launches_;
 };
-
-// Where launches go: each on one of two streams, in order there.
-struct StreamPlan {
-  std::vector<int> stream_of;
-  std::vector<std::vector<int>> waits;  // launches of the other stream that a launch waits for
-  std::vector<bool> is_waited_for;
-  std::array<int, 2> last = {-1, -1};
-};
-
-// A launch follows the one that it has to wait for; the second stream takes what can run beside the
-// last launch of the first.
-StreamPlan PlanStreams(const std::vector<Launch>& launches) {
-  StreamPlan plan;
-  plan.waits.resize(launches.size());
-  plan.is_waited_for.resize(launches.size());
-  for (size_t i = 0; i < launches.size(); ++i) {
-    const std::vector<int>& after = launches[i].after;
-    const auto follows = [&](int stream) {
-      return std::ranges::find(after, plan.last[static_cast<size_t>(stream)]) != after.end();
-    };
-    const int stream = after.empty() || follows(0) ? 0 : 1;
-    for (const int before : after) {
-      if (plan.stream_of[static_cast<size_t>(before)] == stream) continue;
-      plan.waits[i].push_back(before);
-      plan.is_waited_for[static_cast<size_t>(before)] = true;
-    }
-    plan.stream_of.push_back(stream);
-    plan.last[static_cast<size_t>(stream)] = static_cast<int>(i);
-  }
-  if (plan.last[1] >= 0) plan.is_waited_for[static_cast<size_t>(plan.last[1])] = true;
-  return plan;
-}
 
 // Records launches on streams of its own, which run nothing.
 class Recorder {

@@ -41,7 +41,8 @@ TEST_F(ToolTest, PrintsHelpAndVersion) {
   const ToolResult help = RunTool({"--help"});
   EXPECT_EQ(help.code, 0);
   for (const char* command : {"run", "inspect", "tokenize", "perplexity", "logits", "convert",
-                              "quantize", "devices", "check-device", "bench", "machine"}) {
+                              "quantize", "devices", "check-device", "bench", "machine",
+                              "kernels"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const ToolResult own = RunTool({command, "--help"});
     EXPECT_EQ(own.code, 0);
@@ -240,6 +241,16 @@ TEST_F(ToolTest, TokenizesAndBack) {
               HasSubstr("\"</s>\""));
   ExpectError(RunTool({"tokenize", model_, "--decode", "-p", "1 266"}), 1, "'266'");
   ExpectError(RunTool({"tokenize", model_, "--decode", "-p", "1 x"}), 1, "'x'");
+}
+
+// Whether or not the CUDA backend was built.
+TEST_F(ToolTest, RefusesKernelsOfUnknownArchitectures) {
+  const ToolResult result =
+      RunTool({"kernels", "build", "--arch", "sm_75", "--model", model_, "-o", folder_.Path("k")});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, testing::AnyOf(HasSubstr("no GPU architecture \"sm_75\""),
+                                         HasSubstr("no CUDA backend")));
+  EXPECT_EQ(RunTool({"kernels", "build"}).code, 2);
 }
 
 TEST_F(ToolTest, ListsAndChecksDevices) {

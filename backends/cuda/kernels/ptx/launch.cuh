@@ -20,10 +20,11 @@ __device__ __forceinline__ void LetNextKernelStart() {
 #endif
 }
 
-// Both, for kernels that have nothing to do before: the next one is launched while this one runs.
+// Both, for kernels that have nothing to do before: the next one is launched while this one runs. In
+// this order, so that whatever a kernel does before it waits, only the one right ahead of it runs.
 __device__ __forceinline__ void TakeTurn() {
-  LetNextKernelStart();
   WaitForKernelsAhead();
+  LetNextKernelStart();
 }
 
 }  // namespace tandem::cuda
