@@ -1,5 +1,6 @@
-// Latent attention in its expanded form, on Hopper GPUs: keys and values of heads are made of latents
-// in a workspace, a part of the keys at a time, and the attention of prompts goes over them.
+// Latent attention in its expanded form: keys and values of heads are made of latents in a workspace,
+// and attention goes over them. On Hopper GPUs a part of the keys at a time; elsewhere all at once, as
+// pages of a cache.
 #pragma once
 
 #include <vector>
@@ -14,7 +15,7 @@ namespace tandem::cuda {
 // Unimplemented if workspace_limit leaves no room for the smallest part.
 absl::Status SupportsExpandedAttention(const AttentionArgs& args, const Target& target);
 // At most args.workspace_limit.
-int64_t ExpandedWorkspaceBytes(const AttentionArgs& args);
+int64_t ExpandedWorkspaceBytes(const AttentionArgs& args, const Target& target);
 absl::StatusOr<std::vector<Launch>> LowerExpandedAttention(const AttentionArgs& args,
                                                            const Workspace& workspace,
                                                            const Lowering& lowering);

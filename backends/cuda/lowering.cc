@@ -55,8 +55,7 @@ struct Supports {
     if (WayOf(args, target) != AttentionWay::kExpanded) {
       return SupportsPortableAttention(args, target);
     }
-    if (target.hopper()) return SupportsExpandedAttention(args, target);
-    return absl::UnimplementedError("latents are expanded on Hopper GPUs alone");
+    return SupportsExpandedAttention(args, target);
   }
   absl::Status operator()(const LinearArgs& args) const {
     return InTiles(args.w) ? SupportsTiles(args) : absl::OkStatus();
@@ -98,7 +97,7 @@ struct WorkspaceBytes {
   int64_t operator()(const AttentionArgs& args) const {
     switch (WayOf(args, target)) {
       case AttentionWay::kExpanded:
-        return ExpandedWorkspaceBytes(args);
+        return ExpandedWorkspaceBytes(args, target);
       case AttentionWay::kDecode:
         return DecodeWorkspaceBytes(args, target);
       default:

@@ -212,7 +212,6 @@ TEST_P(GoldenTest, GpuIsCloseTokenByToken) {
   for (const std::string device : {"cuda", "cuda:portable"}) {
     const auto opened = OpenDevice(device, {});
     if (!opened.ok()) GTEST_SKIP() << opened.status();
-    if (device != "cuda" && GetParam().form == LatentForm::kExpanded) continue;
     SCOPED_TRACE(device);
     const auto engine = OpenEngine(device, 512, DType::kF16);
     ASSERT_NE(engine, nullptr);

@@ -44,4 +44,9 @@ __global__ void __launch_bounds__(kConvertThreads)
   }
 }
 
+__global__ void FollowingPages(const __grid_constant__ FollowingPagesParams p) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < p.count) p.page_table[i] = i;
+}
+
 }  // namespace tandem::cuda

@@ -1,5 +1,7 @@
 #include "backends/cuda/kernel_cache.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -13,7 +15,10 @@ namespace fs = std::filesystem;
 
 class KernelCacheTest : public testing::Test {
  protected:
-  KernelCacheTest() : folder_(fs::path(testing::TempDir()) / "tandem_kernel_cache") {
+  // Tests run at the same time, each in a process of its own.
+  KernelCacheTest()
+      : folder_(fs::path(testing::TempDir()) /
+                ("tandem_kernel_cache_" + std::to_string(getpid()))) {
     fs::remove_all(folder_);
   }
   ~KernelCacheTest() override { fs::remove_all(folder_); }

@@ -1,7 +1,7 @@
 // What the kernels of attention in splits are told, see attention_decode.cuh.
 #pragma once
 
-#include "attention.h"
+#include "../params/attention.h"
 
 namespace tandem::cuda {
 

@@ -24,4 +24,10 @@ struct ReadLatentsParams {
   i32 sequence, begin;
 };
 
+// Page tables of keys that follow each other: page i of sequence s is s * pages + i.
+struct FollowingPagesParams {
+  i32* page_table;  // [sequences, pages]
+  i32 count;        // of all entries
+};
+
 }  // namespace tandem::cuda
