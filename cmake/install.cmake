@@ -17,6 +17,11 @@ if(TARGET tandem_tool)
   install(TARGETS tandem_tool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
+# Plugins are where the tool and programs with the library look for them (backends/open_device.h).
+if(TARGET tandem_cuda)
+  install(TARGETS tandem_cuda LIBRARY DESTINATION lib/tandem)
+endif()
+
 # The device contract is public as a whole. Of the other layers: the headers that engine.h needs.
 install(DIRECTORY backends/device/ DESTINATION ${TANDEM_INCLUDE_DIR}/backends/device
   FILES_MATCHING PATTERN "*.h")

@@ -55,6 +55,15 @@ run(${prefix}/bin/tandem check-device ${plugins})
 run(${CMAKE_COMMAND} -E env TANDEM_INSTALLED_PLUGIN=${plugins}
   ${ENGINE_TEST} --gtest_filter=*AGoldenSplitBetweenAPluginAndTheCpu)
 
+# The installed tool finds the installed plugin, usable or not.
+if(EXISTS ${BUILD_DIR}/bin/libtandem_cuda.so)
+  execute_process(COMMAND ${prefix}/bin/tandem devices OUTPUT_VARIABLE devices)
+  string(FIND "${devices}" "no CUDA backend" position)
+  if(devices STREQUAL "" OR NOT position EQUAL -1)
+    message(FATAL_ERROR "the installed tool does not find its plugin:\n${devices}")
+  endif()
+endif()
+
 # The installed tool finds the installed model, and a story does not depend on who computes it.
 foreach(device cpu ${plugins},cpu)
   execute_process(COMMAND ${prefix}/bin/tandem run -n 40 --temp 0 --device ${device}

@@ -49,22 +49,33 @@ __device__ inline void RmsNormHead(const RmsNormParams& p, i64 t, i64 h) {
   for (int i = threadIdx.x; i < p.width; i += blockDim.x) out[i] = x[i] * scale * p.weight[i];
 }
 
-// A thread for each pair, then for each element that is only copied.
+inline constexpr int kPairsAtOnce = 128;
+
+// A thread for each pair, then for each element that is only copied. Cosines and sines are the same
+// for all heads.
 template <bool kHalves>
 __device__ void RopeToken(const RopeParams& p, i64 t) {
+  __shared__ float2 turns[kPairsAtOnce];
   const float position = static_cast<float>(p.positions[t]);
-  for (int i = threadIdx.x; i < p.heads * p.pairs; i += blockDim.x) {
-    const int h = i / p.pairs, pair = i % p.pairs;
-    // Large angles: the reduction of sincosf is exact enough, that of the fast forms is not.
-    float sin, cos;
-    sincosf(position * p.inv_freq[pair], &sin, &cos);
-    sin *= p.magnitude;
-    cos *= p.magnitude;
-    const int first = p.begin + (kHalves ? pair : 2 * pair);
-    const int second = p.begin + (kHalves ? pair + p.pairs : 2 * pair + 1);
-    const float a = Row(p.x, t, h)[first], b = Row(p.x, t, h)[second];
-    Row(p.out, t, h)[first] = a * cos - b * sin;
-    Row(p.out, t, h)[second] = a * sin + b * cos;
+  for (int begin = 0; begin < p.pairs; begin += kPairsAtOnce) {
+    const int count = Min(p.pairs - begin, kPairsAtOnce);
+    __syncthreads();  // those before have been read
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+      // Large angles: the reduction of sincosf is exact enough, that of the fast forms is not.
+      float sin, cos;
+      sincosf(position * p.inv_freq[begin + i], &sin, &cos);
+      turns[i] = {cos * p.magnitude, sin * p.magnitude};
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < p.heads * count; i += blockDim.x) {
+      const int h = i / count, pair = begin + i % count;
+      const float2 turn = turns[i % count];
+      const int first = p.begin + (kHalves ? pair : 2 * pair);
+      const int second = p.begin + (kHalves ? pair + p.pairs : 2 * pair + 1);
+      const float a = Row(p.x, t, h)[first], b = Row(p.x, t, h)[second];
+      Row(p.out, t, h)[first] = a * turn.x - b * turn.y;
+      Row(p.out, t, h)[second] = a * turn.y + b * turn.x;
+    }
   }
   if (p.x.data == p.out.data) return;
   const int rest = p.width - 2 * p.pairs;
