@@ -18,6 +18,8 @@ void StoreKvCases(uint32_t seed, const CaseSink& sink);
 void AttentionCases(uint32_t seed, const CaseSink& sink);
 void RouteCases(uint32_t seed, const CaseSink& sink);
 void ExpertsCases(uint32_t seed, const CaseSink& sink);
+// Chains of calls, counted to the kernel that takes most of the time.
+void ChainCases(uint32_t seed, const CaseSink& sink);
 
 // Every type that weights can have.
 std::vector<DType> WeightTypes();

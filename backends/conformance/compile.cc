@@ -29,6 +29,8 @@ absl::Status CompileCase(Device& device, const Case& the_case, bool preferred_la
     call.workspace = {reinterpret_cast<void*>(kNowhere), device.WorkspaceBytes(call.args)};
     program.calls.push_back(std::move(call));
   }
+  program.results.emplace();
+  for (const Output& output : the_case.outputs) program.results->push_back(output.view);
   return Annotate(device.Prepare(std::move(program)).status(), the_case.name);
 }
 
@@ -42,7 +44,8 @@ absl::Status CompileCases(Device& device) {
     }
   };
   for (const auto cases :
-       {RowwiseCases, LinearCases, StoreKvCases, AttentionCases, RouteCases, ExpertsCases}) {
+       {RowwiseCases, LinearCases, StoreKvCases, AttentionCases, RouteCases,
+                           ExpertsCases, ChainCases}) {
     cases(kSeed, sink);
   }
   return status;

@@ -112,6 +112,7 @@ ConformanceReport Suite::Run() {
   if (Wanted(KernelId::kAttention)) AttentionCases(options_.seed, sink);
   if (Wanted(KernelId::kRoute)) RouteCases(options_.seed, sink);
   if (Wanted(KernelId::kExperts)) ExpertsCases(options_.seed, sink);
+  if (Wanted(KernelId::kLinear) || Wanted(KernelId::kExperts)) ChainCases(options_.seed, sink);
   for (const BadCall& call : BadCalls()) {
     if (Wanted(GetKernelId(call.args))) RunBadCall(call);
   }

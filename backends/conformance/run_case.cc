@@ -92,6 +92,13 @@ absl::Status CaseRun::Prepare() {
     TANDEM_RETURN_IF_ERROR(AddWorkspace(call));
     program.calls.push_back(std::move(call));
   }
+  program.results.emplace();
+  for (const Output& output : case_->outputs) {
+    TensorView result = output.view;
+    result.data = PieceOf(result.data).device() +
+                  (static_cast<const std::byte*>(result.data) - PieceOf(result.data).host);
+    program.results->push_back(result);
+  }
   TANDEM_ASSIGN_OR_RETURN(stream_, device_->CreateStream());
   auto executable = device_->Prepare(std::move(program));
   // Supports said yes, so this is a failure and no refusal.

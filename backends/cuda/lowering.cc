@@ -83,6 +83,8 @@ ProductWay WayOf(const LinearArgs& args, const Target& target) {
   if (args.x.dim(0) <= kMostRows) {
     if (SupportsRows(args, target).ok()) return ProductWay::kRows;
     if (SupportsFloatRows(args)) return ProductWay::kFloatRows;
+    // Tiles made for so few tokens would be read but once.
+    if (!InTiles(args.w)) return ProductWay::kPlain;
   }
   return SupportsTiles(args).ok() ? ProductWay::kTiles : ProductWay::kPlain;
 }
