@@ -8,7 +8,7 @@
 #include "base.cuh"
 #include "params/attention_prompt.h"
 #include "ptx/mbarrier.cuh"
-#include "ptx/wgmma.cuh"
+#include "ptx/wgmma_shapes.cuh"
 
 namespace tandem::cuda {
 

@@ -10,7 +10,7 @@
 #include "params/tile_ring.h"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
-#include "ptx/wgmma.cuh"
+#include "ptx/wgmma_shapes.cuh"
 #include "tile_steps.cuh"
 #include "tile_weights.cuh"
 

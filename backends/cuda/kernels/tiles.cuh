@@ -401,11 +401,4 @@ __device__ __forceinline__ void UnpackF16(const TileCodes<kType>& codes,
   }
 }
 
-// Loads and unpacks at once.
-template <WeightType kType>
-__device__ __forceinline__ void LoadTileF16(const u8* unit, int tile, int lane, u32 (&a)[2][4]) {
-  UnpackF16<kType>(LoadTileCodes<kType>(unit, tile, lane),
-                   LoadTileScalesF16<kType>(unit, tile, lane / 4), a);
-}
-
 }  // namespace tandem::cuda

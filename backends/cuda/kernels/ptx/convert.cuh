@@ -76,12 +76,6 @@ __device__ __forceinline__ u32 F32ToTF32(float x) {
   return bits;
 }
 
-__device__ __forceinline__ u32 AddF16x2(u32 a, u32 b) {
-  u32 d;
-  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
-  return d;
-}
-
 __device__ __forceinline__ u32 SubF16x2(u32 a, u32 b) {
   u32 d;
   asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
@@ -98,12 +92,6 @@ __device__ __forceinline__ u32 MulF16x2(u32 a, u32 b) {
 __device__ __forceinline__ u32 FmaF16x2(u32 a, u32 b, u32 c) {
   u32 d;
   asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
-__device__ __forceinline__ u32 FmaBF16x2(u32 a, u32 b, u32 c) {
-  u32 d;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
 }
 
@@ -137,24 +125,10 @@ __device__ __forceinline__ i32 Dp4a(u32 a, u32 b, i32 c) {
   return d;
 }
 
-// Four signed bytes to two pairs of f16, exactly: x + 128 in the lower bits of the mantissa of
-// 1024, minus 1152.
-__device__ __forceinline__ void S8x4ToF16(u32 bytes, u32& low, u32& high) {
-  const u32 shifted = bytes ^ 0x80808080u;
-  low = SubF16x2(Permute(shifted, 0x64646464u, 0x4140), 0x64806480u);
-  high = SubF16x2(Permute(shifted, 0x64646464u, 0x4342), 0x64806480u);
-}
-
 // 2^x; results under 2^-126 are zero. 2^-inf = 0.
 __device__ __forceinline__ float Exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ float Log2(float x) {
-  float y;
-  asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 

@@ -18,14 +18,6 @@ __device__ __forceinline__ void CopyAsync16OrZero(u32 shared, const void* global
                : "memory");
 }
 
-// 4 or 8 bytes, through L1; the addresses are multiples of kBytes.
-template <int kBytes>
-__device__ __forceinline__ void CopyAsyncSmall(u32 shared, const void* global) {
-  static_assert(kBytes == 4 || kBytes == 8);
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared), "l"(global), "n"(kBytes)
-               : "memory");
-}
-
 template <int kBytes>
 __device__ __forceinline__ void CopyAsyncSmallOrZero(u32 shared, const void* global, bool valid) {
   static_assert(kBytes == 4 || kBytes == 8);

@@ -35,31 +35,6 @@ __device__ __forceinline__ void TmaLoad3D(void* shared, const TensorMap* map, u6
       : "memory");
 }
 
-__device__ __forceinline__ void TmaLoad4D(void* shared, const TensorMap* map, u64* barrier, int x,
-                                          int y, int z, int w, u64 hint = kL2EvictNormal) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(SharedAddress(shared)),
-      "l"(map), "r"(SharedAddress(barrier)), "r"(x), "r"(y), "r"(z), "r"(w), "l"(hint)
-      : "memory");
-}
-
-__device__ __forceinline__ void TmaLoad5D(void* shared, const TensorMap* map, u64* barrier, int x,
-                                          int y, int z, int w, int v, u64 hint = kL2EvictNormal) {
-  asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".L2::cache_hint [%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(SharedAddress(shared)),
-      "l"(map), "r"(SharedAddress(barrier)), "r"(x), "r"(y), "r"(z), "r"(w), "r"(v), "l"(hint)
-      : "memory");
-}
-
-__device__ __forceinline__ void TmaStore2D(const TensorMap* map, const void* shared, int x, int y) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
-      "r"(SharedAddress(shared)), "r"(x), "r"(y)
-      : "memory");
-}
-
 // A run of bytes, global to shared.
 __device__ __forceinline__ void BulkLoad(void* shared, const void* global, u32 bytes, u64* barrier,
                                          u64 hint = kL2EvictNormal) {
@@ -68,32 +43,6 @@ __device__ __forceinline__ void BulkLoad(void* shared, const void* global, u32 b
       "[%1], %2, [%3], %4;" ::"r"(SharedAddress(shared)),
       "l"(global), "r"(bytes), "r"(SharedAddress(barrier)), "l"(hint)
       : "memory");
-}
-
-// A run of bytes, shared to global. Complete by BulkStoreCommit and BulkStoreWait.
-__device__ __forceinline__ void BulkStore(void* global, const void* shared, u32 bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(global),
-               "r"(SharedAddress(shared)), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void BulkStoreCommit() {
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-
-// Waits until all but the newest `Pending` groups of stores have read their shared memory.
-template <int Pending = 0>
-__device__ __forceinline__ void BulkStoreWaitRead() {
-  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Pending) : "memory");
-}
-template <int Pending = 0>
-__device__ __forceinline__ void BulkStoreWait() {
-  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Pending) : "memory");
-}
-
-// Brings a run of bytes into the L2.
-__device__ __forceinline__ void BulkPrefetch(const void* global, u32 bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
 }
 
 // Brings the line of 128 bytes that holds an address into the L2, by the ordinary load path.
